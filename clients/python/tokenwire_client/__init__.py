@@ -1,0 +1,1 @@
+"""Python client of Tokenwire. Importing it never imports torch."""

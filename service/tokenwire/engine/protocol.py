@@ -1,0 +1,249 @@
+"""What the front end and an engine say to each other. Plain data and one `Protocol`; imports no torch.
+
+A request travels as token ids. The front end sends `Submit` and `Abort`; the engine process answers with `Progress` and
+`Ready` while it starts, then with one `StepFrame` for each step, for all requests at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to sample one sequence. Values are valid already; the front end has checked them."""
+
+    seed: int
+    """int64; noise depends on the seed, the position and the token id alone."""
+    max_tokens: int
+    """At least 1; prompt and `max_tokens` fit the context together."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 is off."""
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    """Beside the model's own end-of-text tokens."""
+    top_logprobs: int | None = None
+    """None: no log-probabilities; k ≥ 0: the sampled token's and those of the k most likely."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """`n` sequences that share a prompt. Sequence `index` samples with `sampling.seed + index` (wrapping at int64)."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingParams
+    n: int = 1
+
+
+class FinishReason(Enum):
+    """Why a sequence left the engine."""
+
+    STOP = "stop"
+    """An end-of-text or stop token, which is the last token id of the output."""
+    LENGTH = "length"
+    ABORTED = "aborted"
+    FAULT = "fault"
+    """This sequence alone failed (non-finite logits); no token comes with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log-probabilities (natural, of the model's own distribution) at one position."""
+
+    logprob: float
+    """Of the sampled token."""
+    top: tuple[tuple[int, float], ...] = ()
+    """(token id, log-probability), most likely first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOutput:
+    """What one step gave to one sequence."""
+
+    request_id: str
+    index: int
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One a token if log-probabilities were asked, else empty."""
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+    """Prompt tokens found in the prefix cache when the request was first scheduled. The same in all its outputs."""
+    queue_s: float = 0.0
+    """Seconds from the engine's receipt of the request to the first step that worked on it. Same in all its outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """The engine's figures after a step."""
+
+    step: int = 0
+    """Number of steps so far."""
+    running: int = 0
+    """Sequences in the batch."""
+    waiting: int = 0
+    """Sequences that wait for their first step, or to be recomputed."""
+    free_blocks: int = 0
+    """KV blocks that no sequence holds (cached ones included)."""
+    total_blocks: int = 0
+    preemptions: int = 0
+    """Number of preemptions so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a started engine serves."""
+
+    model_path: Path
+    """Folder with the checkpoint in Hugging Face form: config, tokenizer, template."""
+    architecture: str
+    dtype: str
+    device: str
+    vocabulary_size: int
+    """Size of the logits: valid token ids are in [0, vocabulary_size)."""
+    context_length: int
+    """Most tokens of prompt and answer together that the model *and* the KV cache can hold."""
+    kv_cache_tokens: int
+    eos_token_ids: tuple[int, ...]
+    weights_fingerprint: str
+    """Hexadecimal; equal weights and precision give equal values."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to run an engine. All that the engine process needs, plain data."""
+
+    model: str
+    """Folder, GGUF file, or Hugging Face hub id."""
+    device: str = "auto"
+    dtype: str = "auto"
+    kv_memory_bytes: int | None = None
+    """None: a share of the device's free memory."""
+    max_context: int | None = None
+    """Shorter context than the model's own; None: the model's."""
+    max_running: int = 64
+    """Most sequences in one step."""
+    max_step_tokens: int = 512
+    """Token budget of a step, prefill and decode together."""
+    block_size: int = 16
+    threads: int | None = None
+    """CPU threads of the forward pass; None: all cores."""
+    cache_dir: Path | None = None
+    """Where converted checkpoints are kept; None: the user's cache folder."""
+
+
+# Front end → engine process.
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Queue a request."""
+
+    request: GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Drop a request, or one sequence of it. Answered by outputs with `FinishReason.ABORTED` in the next frame."""
+
+    request_id: str
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """End the engine process."""
+
+
+Command = Submit | Abort | Shutdown
+
+# Engine process → front end.
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Start-up goes on. `stage` is a short sentence for people ("converting the checkpoint")."""
+
+    stage: str
+    fraction: float | None = None
+    """In [0, 1]; None where it cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The engine accepts requests."""
+
+    info: EngineInfo
+    load: EngineLoad
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The engine cannot start; `message` is for the operator (unsupported architecture, no such model, no memory)."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFrame:
+    """The results of one step (or of commands handled between steps)."""
+
+    outputs: tuple[SequenceOutput, ...] = ()
+    load: EngineLoad = field(default_factory=EngineLoad)
+
+
+Event = Progress | Ready | StartFailed | StepFrame
+
+
+class EngineStartError(Exception):
+    """The engine could not start; the message is for the operator."""
+
+
+class Generation(Protocol):
+    """One live request, as the front end sees it."""
+
+    async def receive(self) -> tuple[SequenceOutput, ...]:
+        """Wait for output and return all that has come since the last call, in engine order, at least one.
+
+        Raises `tokenwire.errors.EngineFaultError` when the engine died. Do not call it once every sequence has finished.
+        """
+        ...
+
+    def abort(self, index: int | None = None) -> None:
+        """Drop one sequence, or all of them (None). Frees their memory within one step; harmless when finished.
+
+        No output of a dropped sequence is received afterwards. After `abort()` of all, the request is forgotten.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """The seat of an engine in the front end."""
+
+    async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
+        """Start and wait until requests are accepted. Raises `EngineStartError`."""
+        ...
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        """Queue a request. Never blocks. Raises `tokenwire.errors.EngineFaultError` when the engine is dead."""
+        ...
+
+    @property
+    def load(self) -> EngineLoad:
+        """The newest figures."""
+        ...
+
+    async def stop(self) -> None:
+        """End the engine; live generations fail with `EngineFaultError`. Can be called twice."""
+        ...
