@@ -1,0 +1,15 @@
+"""What the sampler gives for one row of logits."""
+
+from dataclasses import dataclass
+
+from tokenwire.engine.protocol import TokenLogprobs
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sampled token, or the news that the row could not be sampled."""
+
+    token_id: int | None
+    """None: the row's logits are not finite (NaN, +inf, or nothing but −inf), or every token is banned."""
+    logprobs: TokenLogprobs | None = None
+    """None when the sequence did not ask for log-probabilities, or with no token."""
