@@ -1,0 +1,150 @@
+"""A scripted engine: tests say what each request gets, see what was asked, and control the pace without sleeping."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tokenwire.engine.protocol import (
+    EngineInfo,
+    EngineLoad,
+    FinishReason,
+    GenerationRequest,
+    Progress,
+    SequenceOutput,
+    TokenLogprobs,
+)
+from tokenwire.errors import EngineFaultError
+
+Step = Sequence[SequenceOutput] | asyncio.Event | Exception
+"""Outputs: what one `receive()` returns (their `request_id` is filled in); an event to wait for; an error to raise."""
+
+Script = Sequence[Step] | Callable[[GenerationRequest], Sequence[Step]]
+
+
+def output(*token_ids: int, index: int = 0, finish: FinishReason | None = None, **fields: object) -> SequenceOutput:
+    """One output of a script; the request id is filled in by the engine."""
+    return replace(SequenceOutput("", index, token_ids, finish_reason=finish), **fields)  # type: ignore[arg-type]
+
+
+def answer(
+    token_ids: Sequence[int], *, finish: FinishReason = FinishReason.STOP
+) -> Callable[[GenerationRequest], Sequence[Step]]:
+    """A script that gives every choice these tokens, one a step, and ends with the last (or at `max_tokens`)."""
+
+    def script(request: GenerationRequest) -> Sequence[Step]:
+        given = token_ids[: request.sampling.max_tokens]
+        end = finish if len(given) == len(token_ids) else FinishReason.LENGTH
+        return [
+            [
+                output(
+                    token_id,
+                    index=index,
+                    finish=end if position == len(given) - 1 else None,
+                    logprobs=_logprobs(token_id, request.sampling.top_logprobs),
+                )
+                for index in range(request.n)
+            ]
+            for position, token_id in enumerate(given)
+        ]
+
+    return script
+
+
+def _logprobs(token_id: int, top: int | None) -> tuple[TokenLogprobs, ...]:
+    if top is None:
+        return ()
+    return (TokenLogprobs(-0.5, tuple((token_id + rank, -0.5 - rank) for rank in range(top))),)
+
+
+def make_info(model_path: Path, *, vocabulary_size: int = 500, context_length: int = 512) -> EngineInfo:
+    """What a tiny model's engine would say of itself."""
+    return EngineInfo(
+        model_path=model_path,
+        architecture="LlamaForCausalLM",
+        dtype="float32",
+        device="cpu",
+        vocabulary_size=vocabulary_size,
+        context_length=context_length,
+        kv_cache_tokens=4096,
+        eos_token_ids=(2,),
+        weights_fingerprint="00ff",
+    )
+
+
+@dataclass
+class FakeEngine:
+    """An `Engine` that plays a script for each request."""
+
+    script: Script = ()
+    info: EngineInfo | None = None
+    """What `start()` returns."""
+    load: EngineLoad = field(default_factory=EngineLoad)
+    requests: list[GenerationRequest] = field(default_factory=list)
+    aborts: list[tuple[str, int | None]] = field(default_factory=list)
+    """(request id, choice or None for all), in the order of the calls."""
+
+    def __post_init__(self) -> None:
+        self._died = asyncio.Event()
+
+    async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
+        assert self.info is not None, "a fake engine without `info` cannot be started"
+        on_progress(Progress("loading", 1.0))
+        return self.info
+
+    def generate(self, request: GenerationRequest) -> "FakeGeneration":
+        if self._died.is_set():
+            raise EngineFaultError("the engine is dead")
+        self.requests.append(request)
+        steps = self.script(request) if callable(self.script) else self.script
+        return FakeGeneration(request, iter(steps), self.aborts, self._died)
+
+    def die(self) -> None:
+        """Fail every live generation, and every later one."""
+        self._died.set()
+
+    async def stop(self) -> None:
+        self.die()
+
+
+@dataclass
+class FakeGeneration:
+    """A `Generation` that plays its script."""
+
+    request: GenerationRequest
+    steps: Iterator[Step]
+    aborts: list[tuple[str, int | None]]
+    died: asyncio.Event
+
+    def __post_init__(self) -> None:
+        self._live = set(range(self.request.n))
+
+    async def receive(self) -> tuple[SequenceOutput, ...]:
+        for step in self.steps:
+            await self._pause(step if isinstance(step, asyncio.Event) else None)
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, asyncio.Event):
+                continue
+            outputs = tuple(replace(o, request_id=self.request.request_id) for o in step if o.index in self._live)
+            self._live -= {o.index for o in outputs if o.finish_reason is not None}
+            if outputs:
+                return outputs
+        raise AssertionError("the script has no more steps, but a choice is still open")
+
+    def abort(self, index: int | None = None) -> None:
+        self.aborts.append((self.request.request_id, index))
+        self._live -= self._live if index is None else {index}
+
+    async def _pause(self, gate: asyncio.Event | None) -> None:
+        """Let other tasks run; wait for the gate or the engine's death."""
+        await asyncio.sleep(0)
+        if gate is not None:
+            waits = [asyncio.ensure_future(event.wait()) for event in (gate, self.died)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        if self.died.is_set():
+            raise EngineFaultError("the engine is dead")
