@@ -1,0 +1,1 @@
+"""What turns a chat into tokens and tokens back into a chat. Knows neither sockets nor torch."""
