@@ -244,6 +244,10 @@ class Engine(Protocol):
         """The newest figures."""
         ...
 
+    async def wait_until_dead(self) -> None:
+        """Wait until the started engine has ended, by `stop()` or by itself."""
+        ...
+
     async def stop(self) -> None:
         """End the engine; live generations fail with `EngineFaultError`. Can be called twice."""
         ...
