@@ -1,9 +1,55 @@
-"""The options of the server, each declared once. The command line derives flags, environment and YAML keys from them."""
+"""The options of the server, each declared once; the command line derives flags, environment and YAML keys."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from tokenwire.engine.protocol import EngineOptions
+
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SIZE = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNITS)})")
 
 
+def parse_size(text: str) -> int:
+    """The bytes that a size such as `512MiB` or `1.5GiB` names. Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"a size is a number and one of {', '.join(_UNITS)}, such as 2GiB; got {text!r}")
+    size = int(float(match[1]) * _UNITS[match[2]])
+    if size == 0:
+        raise ValueError(f"a size must be at least 1B; got {text!r}")
+    return size
+
+
+def _size(_: object, value: str | None) -> None:
+    if value is not None:
+        parse_size(value)
+
+
+def _positive(_: object, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise ValueError(f"must be above 0; got {value}")
+
+
+def _not_negative(_: object, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"must be a number of at least 0; got {value}")
+
+
+def _message_size(_: object, value: int) -> None:
+    if not 0 < value < 1 << 31:  # gRPC keeps it in an int32
+        raise ValueError(f"must be in [1, {(1 << 31) - 1}]; got {value}")
+
+
+def _port(_: object, value: int | None) -> None:
+    if value is not None and not 0 <= value <= 65535:
+        raise ValueError(f"must be in [0, 65535]; got {value}")
+
+
+@Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """Which model is served, and how."""
@@ -17,8 +63,8 @@ class ModelOptions:
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:N`; `auto` takes a GPU where there is one."""
 
-    dtype: str = "auto"
-    """`float32`, `bfloat16`, `float16`; `auto` is float32 on a CPU and the checkpoint's own on a GPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number type of the weights; `auto` is float32 on a CPU and the checkpoint's own on a GPU."""
 
     chat_template: Path | None = None
     """File with a Jinja chat template to use instead of the model's own."""
@@ -26,30 +72,47 @@ class ModelOptions:
     cache_dir: Path | None = None
     """Folder for converted checkpoints; default: `tokenwire` in the user's cache folder."""
 
+    @property
+    def name(self) -> str:
+        """The name that requests give."""
+        if self.served_model_name is not None:
+            return self.served_model_name
+        path = Path(self.model).expanduser()
+        if path.is_dir():
+            return path.resolve().name
+        return path.stem if path.is_file() else self.model
 
+
+@Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """How the engine works."""
 
-    kv_memory: str | None = None
+    kv_memory: Annotated[str | None, Parameter(validator=_size)] = None
     """Memory of the key-value cache, such as `2GiB` or `512MiB`; default: a share of what is free."""
 
-    max_context: int | None = None
+    max_context: Annotated[int | None, Parameter(validator=_positive)] = None
     """Most tokens of prompt and answer together; default: the model's own limit."""
 
-    max_running: int = 64
+    max_running: Annotated[int, Parameter(validator=_positive)] = 64
     """Most sequences in one engine step."""
 
-    max_step_tokens: int = 512
+    max_step_tokens: Annotated[int, Parameter(validator=_positive)] = 512
     """Token budget of an engine step, prefill and decode together."""
 
-    block_size: int = 16
+    block_size: Annotated[int, Parameter(validator=_positive)] = 16
     """Tokens in one block of the key-value cache."""
 
-    threads: int | None = None
+    threads: Annotated[int | None, Parameter(validator=_positive)] = None
     """CPU threads of the forward pass; default: all cores."""
 
+    @property
+    def kv_memory_bytes(self) -> int | None:
+        """`kv_memory` in bytes."""
+        return None if self.kv_memory is None else parse_size(self.kv_memory)
 
+
+@Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """How clients reach the server."""
@@ -57,30 +120,31 @@ class ServerConfig:
     host: str = "127.0.0.1"
     """Address to listen on, for gRPC and REST."""
 
-    port: int = 50051
+    port: Annotated[int, Parameter(validator=_port)] = 50051
     """gRPC port; 0 takes a free one."""
 
-    http_port: int | None = None
+    http_port: Annotated[int | None, Parameter(validator=_port)] = None
     """REST port; 0 takes a free one; default: no REST."""
 
-    max_message_bytes: int = 32 * 1024 * 1024
+    max_message_bytes: Annotated[int, Parameter(validator=_message_size)] = 32 * 1024 * 1024
     """Largest request message or body."""
 
-    max_queue: int = 1024
+    max_queue: Annotated[int, Parameter(validator=_positive)] = 1024
     """Most choices that may wait or run at once; more are refused with UNAVAILABLE."""
 
-    drain_grace_s: float = 30.0
+    drain_grace_s: Annotated[float, Parameter(validator=_not_negative)] = 30.0
     """Seconds that running completions get to finish after SIGTERM."""
 
 
+@Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """What is logged, to standard error."""
 
-    log_level: str = "info"
-    """`debug`, `info`, `warning` or `error`."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
 
-    log_format: str = "text"
+    log_format: Literal["text", "json"] = "text"
     """`text` for people, `json` for machines."""
 
 
@@ -92,3 +156,19 @@ class ServeConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """What the engine process needs of them."""
+        return EngineOptions(
+            model=self.model.model,
+            device=self.model.device,
+            dtype=self.model.dtype,
+            kv_memory_bytes=self.engine.kv_memory_bytes,
+            max_context=self.engine.max_context,
+            max_running=self.engine.max_running,
+            max_step_tokens=self.engine.max_step_tokens,
+            block_size=self.engine.block_size,
+            threads=self.engine.threads,
+            cache_dir=self.model.cache_dir,
+        )

@@ -1,0 +1,16 @@
+"""The command `tokenwire`. Commands are imported when they are called, so that clients never load the server."""
+
+from cyclopts import App
+
+from tokenwire import __version__
+
+app = App(name="tokenwire", help="LLM chat over gRPC, for teams that host their own model.", version=__version__)
+app.command("tokenwire.cli.serve:app", name="serve", help="Serve a model.")
+app.command("tokenwire.cli.chat:chat", name="chat", help="Chat with a served model in the terminal.")
+app.command("tokenwire.cli.generate:generate", name="generate", help="Answer one prompt; made for pipes.")
+app.command("tokenwire.cli.bench:bench", name="bench", help="Measure a server under load.")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

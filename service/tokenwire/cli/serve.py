@@ -1,0 +1,80 @@
+"""`tokenwire serve`: reads the options and runs the server."""
+
+import asyncio
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from cyclopts import App, ArgumentCollection, CycloptsError
+from cyclopts.config import Env, Yaml
+
+from tokenwire.config import EngineConfig, LogConfig, ModelOptions, ServeConfig, ServerConfig
+from tokenwire.logs import configure_logs
+
+
+def _read_yaml(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill options that neither a flag nor the environment gives from the file that `--config` names."""
+    for token in arguments["--config"].tokens:
+        if not Path(token.value).is_file():
+            raise CycloptsError(msg=f"there is no file {token.value}, which --config names")
+        Yaml(token.value, use_commands_as_keys=False)(app, commands, arguments)
+
+
+app = App(name="serve", config=(Env("TOKENWIRE_", command=False), _read_yaml))
+
+
+@app.default
+def serve(
+    *,
+    model: ModelOptions,
+    engine: EngineConfig = EngineConfig(),  # noqa: B008 (frozen)
+    server: ServerConfig = ServerConfig(),  # noqa: B008
+    log: LogConfig = LogConfig(),  # noqa: B008
+    config: Path | None = None,
+) -> int:
+    """Serve a model over gRPC and, with --http-port, over an OpenAI-compatible REST API.
+
+    A flag wins over the environment, the environment over the file, the file over the default.
+
+    Parameters
+    ----------
+    config
+        YAML file with options: the names of the flags without dashes in front, such as `kv_memory: 2GiB`.
+    """
+    return _run(ServeConfig(model=model, engine=engine, server=server, log=log))
+
+
+def _run(config: ServeConfig) -> int:
+    try:
+        # Here and not on top: help and wrong flags are then answered without the [serve] extra.
+        from tokenwire.chat.model import ModelLoadError, ServedModel
+        from tokenwire.cli.startup import banner, show_progress
+        from tokenwire.engine.client import EngineProcess
+        from tokenwire.engine.protocol import EngineStartError
+        from tokenwire.listen import ListenError
+        from tokenwire.run import run
+        from tokenwire.server import Server
+    except ModuleNotFoundError as error:
+        return _fail(f"`tokenwire serve` needs more packages: pip install 'tokenwire[serve]' ({error})")
+
+    async def main() -> int:
+        server = Server(config, EngineProcess(config.engine_options))
+        with ExitStack() as display:
+
+            def on_ready(model: ServedModel) -> None:
+                display.close()
+                text = banner(model, host=config.server.host, port=server.port, http_port=server.http_port)
+                print(text, flush=True)
+
+            return await run(server, on_progress=display.enter_context(show_progress()), on_ready=on_ready)
+
+    configure_logs(config.log)
+    try:
+        return asyncio.run(main())
+    except (ListenError, EngineStartError, ModelLoadError) as error:
+        return _fail(str(error))
+
+
+def _fail(message: str) -> int:
+    print(f"tokenwire: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,48 @@
+"""Runs the REST application with uvicorn inside the server's own event loop."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+CLOSE_TIMEOUT_S = 2
+
+
+class RestServer:
+    """One application on one listening socket, which it closes in the end."""
+
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
+            )
+        )
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Accept connections."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+
+    async def stop(self) -> None:
+        """Close: requests that are live after `CLOSE_TIMEOUT_S` seconds are cancelled."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._listener.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the process's signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

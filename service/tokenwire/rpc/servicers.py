@@ -1,0 +1,73 @@
+"""The servicers of `tokenwire.v1`: each RPC is one call of the chat service."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from tokenwire.chat.service import ChatService
+from tokenwire.v1 import chat_pb2, chat_pb2_grpc, models_pb2, models_pb2_grpc, tokens_pb2, tokens_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
+    """Chat completions."""
+
+    def __init__(self, service: ChatService) -> None:
+        self._service = service
+
+    async def CreateChatCompletion(  # noqa: N802
+        self, request: chat_pb2.ChatCompletionRequest, context: Context
+    ) -> chat_pb2.ChatCompletion:
+        return await self._service.create(request)
+
+    async def StreamChatCompletion(  # noqa: N802
+        self, request: chat_pb2.ChatCompletionRequest, context: Context
+    ) -> AsyncIterator[chat_pb2.ChatCompletionEvent]:
+        async with aclosing(self._service.stream(request)) as events:
+            async for event in events:
+                yield event
+
+
+class ModelServicer(models_pb2_grpc.ModelServiceServicer):
+    """The served models."""
+
+    def __init__(self, service: ChatService) -> None:
+        self._service = service
+
+    async def ListModels(  # noqa: N802
+        self, request: models_pb2.ListModelsRequest, context: Context
+    ) -> models_pb2.ListModelsResponse:
+        return self._service.list_models(request)
+
+    async def GetModel(self, request: models_pb2.GetModelRequest, context: Context) -> models_pb2.Model:  # noqa: N802
+        return self._service.get_model(request)
+
+
+class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
+    """Tokens and prompts."""
+
+    def __init__(self, service: ChatService) -> None:
+        self._service = service
+
+    async def CountTokens(  # noqa: N802
+        self, request: chat_pb2.ChatCompletionRequest, context: Context
+    ) -> tokens_pb2.CountTokensResponse:
+        return self._service.count_tokens(request)
+
+    async def RenderPrompt(  # noqa: N802
+        self, request: chat_pb2.ChatCompletionRequest, context: Context
+    ) -> tokens_pb2.RenderPromptResponse:
+        return self._service.render_prompt(request)
+
+    async def Tokenize(  # noqa: N802
+        self, request: tokens_pb2.TokenizeRequest, context: Context
+    ) -> tokens_pb2.TokenizeResponse:
+        return self._service.tokenize(request)
+
+    async def Detokenize(  # noqa: N802
+        self, request: tokens_pb2.DetokenizeRequest, context: Context
+    ) -> tokens_pb2.DetokenizeResponse:
+        return self._service.detokenize(request)

@@ -1,0 +1,76 @@
+"""The server: gRPC and, where asked, REST on one chat service over one engine."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from tokenwire.chat.model import ServedModel
+from tokenwire.chat.service import ChatService
+from tokenwire.config import ServeConfig
+from tokenwire.engine.protocol import Engine, Progress
+from tokenwire.listen import listen
+from tokenwire.rest.app import create_app
+from tokenwire.rest.server import RestServer
+from tokenwire.rpc.server import RpcServer
+
+_log = logging.getLogger(__name__)
+
+# After the last event of the last completion: its status still has to go out.
+LAST_STATUS_S = 1.0
+
+
+class Server:
+    """Call `start`, then `drain` for a graceful end, then `stop`, whatever `start` did."""
+
+    def __init__(self, config: ServeConfig, engine: Engine) -> None:
+        limits = config.server
+        self.engine = engine
+        self.service = ChatService(engine, max_queue=limits.max_queue, max_request_bytes=limits.max_message_bytes)
+        self.port = limits.port
+        """gRPC port; the real one once started."""
+        self.http_port = limits.http_port
+        """REST port, likewise; None without REST."""
+        self._config = config
+        self._rpc = RpcServer(self.service, limits)
+        self._rest: RestServer | None = None
+
+    async def start(self, on_progress: Callable[[Progress], None]) -> ServedModel:
+        """Listen, start the engine, load the tokenizer, serve. Until then requests get MODEL_LOADING.
+
+        Raises `ListenError`, `EngineStartError` or `ModelLoadError`, each with a message for the operator.
+        """
+        self.port = await self._rpc.start()
+        if self.http_port is not None:
+            self.http_port = self._start_rest(self.http_port)
+        info = await self.engine.start(on_progress)
+        options = self._config.model
+        on_progress(Progress("loading the tokenizer"))
+        model = await asyncio.to_thread(ServedModel.load, options.name, info, options.chat_template)
+        self.service.open(model)
+        await self._rpc.health.set_serving(True)
+        return model
+
+    async def drain(self) -> None:
+        """Refuse new requests and wait until the live ones have finished, at most `drain_grace_s` seconds."""
+        await self._rpc.health.set_serving(False)
+        self.service.drain()
+        try:
+            await asyncio.wait_for(self.service.wait_idle(), self._config.server.drain_grace_s)
+        except TimeoutError:
+            _log.warning("%d completions are cut off: the drain grace time is over", self.service.active)
+
+    async def stop(self) -> None:
+        """Close the ports and end the engine. Completions that are still live fail."""
+        await self._rpc.health.set_serving(False)
+        await self._rpc.stop(0 if self.service.active else LAST_STATUS_S)
+        if self._rest is not None:
+            await self._rest.stop()
+        await self.engine.stop()
+
+    def _start_rest(self, port: int) -> int:
+        listener = listen(self._config.server.host, port)
+        app = create_app(self.service, max_body_bytes=self._config.server.max_message_bytes)
+        self._rest = RestServer(app, listener)
+        self._rest.start()
+        bound_port: int = listener.getsockname()[1]
+        return bound_port
