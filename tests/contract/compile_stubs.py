@@ -2,8 +2,8 @@
 
     python tests/contract/compile_stubs.py [--require] [go|java|cpp|node ...]
 
-A language whose toolchain is missing is skipped; with `--require` that is an error. `--packages` names the Debian packages
-that the toolchains are in. Standard library only.
+A language whose toolchain is missing is skipped; with `--require` that is an error. `--packages` names the Debian
+packages of what is missing. Standard library only.
 """
 
 import argparse
