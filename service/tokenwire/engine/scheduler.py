@@ -1,0 +1,293 @@
+"""Which sequences work on how many tokens in the next step, and what becomes of them after it. Imports no torch."""
+
+from bisect import insort
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from operator import attrgetter
+
+from tokenwire.engine.blocks import BlockPool, extend_hashes
+from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationRequest, SequenceOutput
+from tokenwire.engine.sample import Sample
+from tokenwire.engine.sequence import Sequence, SequenceGroup, SequenceState, open_group
+
+_ORDER = attrgetter("order")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens `[start, start + count)` of a running sequence; its block table has room for their KV."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    samples: bool
+    """Whether the step samples a token from the logits of the last one: it is the newest token of the sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The work of one step, at most one chunk a sequence, earliest arrivals first."""
+
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows of the forward pass."""
+        return sum(chunk.count for chunk in self.chunks)
+
+    @property
+    def num_samples(self) -> int:
+        """Tokens that the step samples."""
+        return sum(chunk.samples for chunk in self.chunks)
+
+
+class Scheduler:
+    """Serves sequences in order of arrival, with no phases: a step hands out a budget of tokens, running ones first.
+
+    One rule, "compute from `num_computed` on", covers chunked prefill, decode, prefix hits and what was preempted.
+    Each step plans (`plan`), is run by others, and is told its samples (`commit`).
+    """
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        *,
+        max_running: int,
+        max_step_tokens: int,
+        eos_token_ids: Iterable[int],
+        context_length: int,
+    ) -> None:
+        if max_running < 1:
+            raise ValueError(f"`max_running` must be at least 1; got {max_running}")
+        if max_step_tokens < max_running + pool.block_size:
+            raise ValueError(
+                f"`max_step_tokens` must be at least `max_running` + `block_size` = {max_running + pool.block_size}, "
+                f"so that prompts get on beside {max_running} running sequences; got {max_step_tokens}"
+            )
+        if context_length > pool.capacity_tokens:
+            raise ValueError(
+                f"the KV cache holds {pool.capacity_tokens} tokens, less than a context of {context_length}"
+            )
+        self._pool = pool
+        self._max_step_tokens = max_step_tokens
+        self._eos_token_ids = frozenset(eos_token_ids)
+        self._context_length = context_length
+        self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
+        self._groups: dict[str, SequenceGroup] = {}
+        self._waiting: list[Sequence] = []  # both in order of arrival
+        self._running: list[Sequence] = []
+        self._next_order = 0
+        self._preemptions = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a sequence is live; if so, `plan` gives at least one chunk."""
+        return bool(self._waiting or self._running)
+
+    def load(self, step: int) -> EngineLoad:
+        """The figures after step number `step`."""
+        return EngineLoad(
+            step=step,
+            running=len(self._running),
+            waiting=len(self._waiting),
+            free_blocks=self._pool.num_free,
+            total_blocks=self._pool.num_blocks - 1,
+            preemptions=self._preemptions,
+        )
+
+    def submit(self, request: GenerationRequest, now: float) -> None:
+        """Put the sequences of a request in line at `now` seconds. Raises `ValueError` if they could never run."""
+        self._check(request)
+        group = open_group(request, arrival_s=now, first_order=self._next_order, eos_token_ids=self._eos_token_ids)
+        self._next_order += request.n
+        self._groups[request.request_id] = group
+        self._waiting.extend(group.live)
+
+    def abort(self, request_id: str, index: int | None = None) -> tuple[SequenceOutput, ...]:
+        """Drop a request or one sequence of it, and free its slot and blocks at once. Harmless if it is not live."""
+        group = self._groups.get(request_id)
+        live = () if group is None else tuple(group.live)
+        dropped = [sequence for sequence in live if index is None or sequence.index == index]
+        for sequence in dropped:
+            self._finish(sequence)
+        return tuple(sequence.output(finish_reason=FinishReason.ABORTED) for sequence in dropped)
+
+    def plan(self, now: float) -> StepPlan:
+        """Choose the work of the next step and take the blocks for it. `now` in seconds, of the clock of `submit`."""
+        preemptions = self._preemptions
+        chunks = self._continue_running()
+        if self._preemptions == preemptions:
+            chunks += self._admit_waiting(self._max_step_tokens - sum(chunk.count for chunk in chunks), now)
+        return StepPlan(tuple(chunks))
+
+    def commit(self, plan: StepPlan, samples: Collection[Sample]) -> tuple[SequenceOutput, ...]:
+        """Take in the results of a step: one sample for each chunk that samples, in the order of the plan.
+
+        A sequence that was aborted since the plan is passed over.
+        """
+        if len(samples) != plan.num_samples:
+            raise ValueError(f"the plan samples {plan.num_samples} tokens; got {len(samples)}")
+        outputs: list[SequenceOutput] = []
+        remaining = iter(samples)
+        for chunk in plan.chunks:
+            sample = next(remaining) if chunk.samples else None
+            if chunk.sequence.state is not SequenceState.RUNNING:
+                continue
+            self._advance(chunk)
+            if sample is not None:
+                outputs.append(self._append(chunk.sequence, sample))
+        return tuple(outputs)
+
+    def check_integrity(self) -> None:
+        """Raise `RuntimeError` if a block or a slot is leaked or shared wrongly. Costs a pass over all blocks."""
+        self._pool.check_integrity([sequence.block_table for sequence in self._running])
+        slots = [sequence.slot for sequence in self._running if sequence.slot is not None]
+        if len({*slots, *self._free_slots}) != len(slots) + len(self._free_slots) or len(slots) != len(self._running):
+            raise RuntimeError(f"slots are corrupt: held {slots}, free {self._free_slots}")
+
+    def _check(self, request: GenerationRequest) -> None:
+        prompt_tokens, max_tokens = len(request.prompt_token_ids), request.sampling.max_tokens
+        if request.request_id in self._groups:
+            raise ValueError(f"request {request.request_id!r} is live already")
+        if prompt_tokens < 1 or max_tokens < 1 or request.n < 1:
+            raise ValueError(
+                f"prompt, `max_tokens` and `n` must be at least 1; got {prompt_tokens}, {max_tokens} and {request.n}"
+            )
+        if prompt_tokens + max_tokens > self._context_length:
+            raise ValueError(
+                f"a prompt of {prompt_tokens} tokens and `max_tokens` of {max_tokens} "
+                f"exceed the context length of {self._context_length}"
+            )
+
+    def _continue_running(self) -> list[Chunk]:
+        """Chunks of the running sequences. The earlier ones have the right of way, and the first always gets on."""
+        chunks: list[Chunk] = []
+        budget = self._max_step_tokens
+        decodes = sum(sequence.num_tokens - sequence.num_computed == 1 for sequence in self._running)
+        for sequence in tuple(self._running):
+            if sequence.state is not SequenceState.RUNNING:
+                break  # preempted for an earlier one, as are all that follow
+            remaining = sequence.num_tokens - sequence.num_computed
+            decodes -= remaining == 1
+            count = min(remaining, budget - decodes)  # a prefill leaves every later decode its token
+            if count > 0 and self._make_room(sequence, sequence.num_computed + count):
+                chunks.append(_chunk(sequence, count))
+                budget -= count
+        return chunks
+
+    def _make_room(self, sequence: Sequence, num_tokens: int) -> bool:
+        """Grow its block table to hold `num_tokens`, preempting the latest sequences for it.
+
+        False if it is the latest itself: it keeps what it has and sits the step out, since its blocks may do.
+        """
+        table = sequence.block_table
+        missing = self._pool.blocks_for(num_tokens) - len(table)
+        if missing <= 0:
+            return True
+        while not self._pool.can_allocate(missing):
+            if self._running[-1] is sequence:
+                return False
+            self._preempt(self._running[-1])
+        table += self._pool.allocate(missing, after=table[-1])
+        return True
+
+    def _admit_waiting(self, budget: int, now: float) -> list[Chunk]:
+        """Chunks of waiting sequences that begin to run. Nobody overtakes a sequence that lacks a slot or blocks."""
+        chunks: list[Chunk] = []
+        for sequence in tuple(self._waiting):
+            if budget == 0 or not self._free_slots:
+                break
+            if not sequence.may_start:
+                continue
+            if not self._take_prompt_blocks(sequence):
+                break
+            self._start(sequence, now)
+            count = min(sequence.num_tokens - sequence.num_computed, budget)
+            chunks.append(_chunk(sequence, count))
+            budget -= count
+        return chunks
+
+    def _take_prompt_blocks(self, sequence: Sequence) -> bool:
+        """Give it blocks for all its tokens, cached ones first; False, and nothing is taken, if they are not free.
+
+        A block for each running sequence must stay free, or the next steps would preempt the newcomer.
+        """
+        pool = self._pool
+        extend_hashes(sequence.block_hashes, sequence.token_ids, pool.block_size)
+        # The last token is always computed, cached or not: it gives the logits to sample from.
+        cached = pool.match(sequence.block_hashes[: (sequence.num_tokens - 1) // pool.block_size])
+        missing = pool.blocks_for(sequence.num_tokens) - len(cached)
+        if not pool.can_allocate(missing + len(self._running), beside=cached):
+            return False
+        pool.acquire(cached)
+        most_tokens = sequence.num_prompt_tokens + sequence.sampling.max_tokens
+        new = pool.allocate(missing, after=cached[-1] if cached else None, run=pool.blocks_for(most_tokens))
+        sequence.block_table = cached + new
+        sequence.num_computed = len(cached) * pool.block_size
+        return True
+
+    def _start(self, sequence: Sequence, now: float) -> None:
+        self._waiting.remove(sequence)
+        insort(self._running, sequence, key=_ORDER)
+        sequence.slot = heappop(self._free_slots)
+        sequence.state = SequenceState.RUNNING
+        group = sequence.group
+        if group.cached_tokens is None:
+            group.cached_tokens = sequence.num_computed
+            group.queue_s = now - group.arrival_s
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """Back in line, in its old place; what it has computed stays in the prefix cache for as long as it can."""
+        self._stop_running(sequence)
+        sequence.state = SequenceState.WAITING
+        insort(self._waiting, sequence, key=_ORDER)
+        self._preemptions += 1
+
+    def _stop_running(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self._running.remove(sequence)
+        heappush(self._free_slots, sequence.slot)
+        self._pool.release(sequence.block_table)
+        sequence.slot = None
+        sequence.block_table = []
+        sequence.num_computed = 0
+
+    def _finish(self, sequence: Sequence) -> None:
+        if sequence.state is SequenceState.RUNNING:
+            self._stop_running(sequence)
+        else:
+            self._waiting.remove(sequence)
+        sequence.state = SequenceState.FINISHED
+        group = sequence.group
+        group.live.remove(sequence)
+        if not group.live:
+            del self._groups[group.request.request_id]
+
+    def _advance(self, chunk: Chunk) -> None:
+        """Note the computed tokens, and let the prefix cache find the blocks that they have filled."""
+        sequence, block_size = chunk.sequence, self._pool.block_size
+        first_block = chunk.start // block_size
+        sequence.num_computed = chunk.start + chunk.count
+        num_full = sequence.num_computed // block_size
+        if num_full > first_block:
+            extend_hashes(sequence.block_hashes, sequence.token_ids, block_size)
+            for block in range(first_block, num_full):
+                self._pool.register(sequence.block_table[block], sequence.block_hashes[block])
+        sequence.group.prompt_computed |= sequence.num_computed >= sequence.num_prompt_tokens
+
+    def _append(self, sequence: Sequence, sample: Sample) -> SequenceOutput:
+        if sample.token_id is None:
+            self._pool.forget(sequence.block_table)  # its KV may be the cause: nobody may inherit it
+            reason: FinishReason | None = FinishReason.FAULT
+        else:
+            sequence.token_ids.append(sample.token_id)
+            reason = sequence.finish_reason()
+        if reason is not None:
+            self._finish(sequence)
+        return sequence.output(token_id=sample.token_id, logprobs=sample.logprobs, finish_reason=reason)
+
+
+def _chunk(sequence: Sequence, count: int) -> Chunk:
+    start = sequence.num_computed
+    return Chunk(sequence, start, count, samples=start + count == sequence.num_tokens)
