@@ -1,0 +1,76 @@
+"""How a channel is opened: the options, the retry policy and the metadata that the sync and the async client share."""
+
+import json
+from dataclasses import dataclass, field
+
+import grpc
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+
+# The server says UNAVAILABLE before any work; gRPC says it of a connection that cannot be made or breaks, and tries
+# again only as long as nothing of the answer has come. A server that sends `grpc-retry-pushback-ms` chooses the delay.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transport:
+    """What is seldom changed about a connection."""
+
+    max_message_bytes: int = 32 * 1024 * 1024
+    """Largest message either way; also what gRPC may keep of a request to send it again."""
+
+    keepalive_interval_s: float = 60.0
+    """While a call is open, a silent connection is probed this often."""
+
+    keepalive_timeout_s: float = 20.0
+    """A probe without an answer for this long ends the connection: its calls get UNAVAILABLE."""
+
+    retries: bool = True
+    """Whether gRPC tries a call again that got UNAVAILABLE: up to four attempts, with exponential backoff."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where and how to connect."""
+
+    target: str
+    credentials: grpc.ChannelCredentials | None
+    """None: plain text."""
+    api_key: str | None = field(repr=False)
+    timeout_s: float | None
+    """For calls that give none; None: no limit."""
+    transport: Transport
+
+    @property
+    def options(self) -> list[tuple[str, str | int]]:
+        """Channel arguments."""
+        transport = self.transport
+        return [
+            ("grpc.max_send_message_length", transport.max_message_bytes),
+            ("grpc.max_receive_message_length", transport.max_message_bytes),
+            # Without it a request over 256 KiB is never tried again.
+            ("grpc.per_rpc_retry_buffer_size", transport.max_message_bytes),
+            ("grpc.keepalive_time_ms", int(transport.keepalive_interval_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(transport.keepalive_timeout_s * 1000)),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.enable_retries", int(transport.retries)),
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG if transport.retries else {})),
+        ]
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Sent with every call."""
+        return () if self.api_key is None else (("authorization", f"Bearer {self.api_key}"),)
