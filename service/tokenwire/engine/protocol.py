@@ -214,9 +214,9 @@ class Generation(Protocol):
     """One live request, as the front end sees it."""
 
     async def receive(self) -> tuple[SequenceOutput, ...]:
-        """Wait for output and return all that has come since the last call, in engine order, at least one.
+        """Wait for output and return all that has come since the last call, in engine order; at least one.
 
-        Raises `tokenwire.errors.EngineFaultError` when the engine died. Do not call it once every sequence has finished.
+        Raises `tokenwire.errors.EngineFaultError` when the engine died. Not to be called once all sequences ended.
         """
         ...
 

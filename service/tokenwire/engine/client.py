@@ -1,0 +1,219 @@
+"""The front end's handle of an engine process: starts it, sends requests, hands each generation its outputs."""
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable
+
+from tokenwire.engine.protocol import (
+    Abort,
+    Command,
+    EngineInfo,
+    EngineLoad,
+    EngineOptions,
+    EngineStartError,
+    FinishReason,
+    GenerationRequest,
+    Progress,
+    Ready,
+    SequenceOutput,
+    Shutdown,
+    StartFailed,
+    StepFrame,
+    Submit,
+)
+from tokenwire.engine.wire import PeerGoneError, encode_frame, read_frame
+from tokenwire.errors import EngineFaultError
+
+STOP_TIMEOUT_S = 5.0
+
+
+class EngineProcess:
+    """An engine in a process of its own. Implements `tokenwire.engine.protocol.Engine`."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._process: Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._dispatching: asyncio.Task[None] | None = None
+        self._generations: dict[str, ProcessGeneration] = {}
+        self._load = EngineLoad()
+        self._load_changed = asyncio.Event()
+        self._is_dead = False
+
+    async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
+        """Start the process and wait until it accepts requests. Raises `EngineStartError`."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tokenwire.engine.process",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=DEVNULL,
+            )
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._writer.write(encode_frame(self._options))
+        try:
+            info = await self._wait_until_ready(reader, on_progress)
+        except BaseException:
+            await self.stop()
+            raise
+        self._dispatching = asyncio.create_task(self._dispatch(reader))
+        return info
+
+    @property
+    def load(self) -> EngineLoad:
+        """The figures of the newest step frame."""
+        return self._load
+
+    async def wait_for_load(self, condition: Callable[[EngineLoad], bool]) -> EngineLoad:
+        """Wait for a step frame whose figures meet the condition. Raises `EngineFaultError` if the engine dies."""
+        while not condition(self._load):
+            if self._is_dead:
+                raise EngineFaultError("the engine process ended")
+            await self._load_changed.wait()
+        return self._load
+
+    async def wait_until_dead(self) -> None:
+        """Wait until the process has ended or closed its end."""
+        if self._dispatching is not None:
+            await asyncio.wait([self._dispatching])
+
+    def generate(self, request: GenerationRequest) -> "ProcessGeneration":
+        """Queue a request. Raises `EngineFaultError` when the engine is dead."""
+        if self._is_dead:
+            raise EngineFaultError("the engine process ended", completion_id=request.request_id)
+        generation = ProcessGeneration(request, send=self._send, forget=self._forget)
+        self._generations[request.request_id] = generation
+        self._send(Submit(request))
+        return generation
+
+    async def stop(self) -> None:
+        """End the process: ask it, and kill one that does not listen or is still starting. Live generations fail."""
+        if self._writer is not None and not self._writer.is_closing():
+            self._send(Shutdown())
+            self._writer.close()
+        if self._process is not None:
+            await _wait_or_kill(self._process, STOP_TIMEOUT_S if self._dispatching is not None else 0)
+        if self._dispatching is not None:
+            self._dispatching.cancel()
+            await asyncio.wait([self._dispatching])
+        self._fail_all()
+
+    async def _wait_until_ready(
+        self, reader: asyncio.StreamReader, on_progress: Callable[[Progress], None]
+    ) -> EngineInfo:
+        while True:
+            try:
+                event = await read_frame(reader)
+            except PeerGoneError:
+                raise EngineStartError("the engine process ended while it started; its log says why") from None
+            match event:
+                case Progress():
+                    on_progress(event)
+                case StartFailed():
+                    raise EngineStartError(event.message)
+                case Ready():
+                    self._load = event.load
+                    return event.info
+
+    async def _dispatch(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                frame = await read_frame(reader)
+                assert isinstance(frame, StepFrame)
+                self._load = frame.load
+                self._notify_load()
+                for output in frame.outputs:
+                    if (generation := self._generations.get(output.request_id)) is not None:
+                        generation.add(output)
+        except PeerGoneError:
+            pass
+        finally:
+            self._fail_all()
+
+    def _notify_load(self) -> None:
+        self._load_changed.set()
+        self._load_changed = asyncio.Event()
+
+    def _fail_all(self) -> None:
+        self._is_dead = True
+        self._notify_load()
+        for generation in list(self._generations.values()):
+            generation.fail()
+        self._generations.clear()
+
+    def _send(self, command: Command) -> None:
+        # The kernel buffers what the engine does not read at once; the transport keeps the rest.
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode_frame(command))
+
+    def _forget(self, request_id: str) -> None:
+        self._generations.pop(request_id, None)
+
+
+class ProcessGeneration:
+    """One live request. Implements `tokenwire.engine.protocol.Generation`."""
+
+    def __init__(
+        self, request: GenerationRequest, *, send: Callable[[Command], None], forget: Callable[[str], None]
+    ) -> None:
+        self._request_id = request.request_id
+        self._open = set(range(request.n))
+        self._send = send
+        self._forget = forget
+        self._outputs: list[SequenceOutput] = []
+        self._arrived = asyncio.Event()
+        self._has_failed = False
+
+    async def receive(self) -> tuple[SequenceOutput, ...]:
+        """As `Generation.receive`."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if self._outputs:
+                outputs = tuple(self._outputs)
+                self._outputs.clear()
+                if self._has_failed:
+                    self._arrived.set()
+                return outputs
+            if self._has_failed:
+                raise EngineFaultError("the engine process ended", completion_id=self._request_id)
+
+    def abort(self, index: int | None = None) -> None:
+        """As `Generation.abort`."""
+        dropped = self._open if index is None else self._open & {index}
+        if dropped:
+            self._send(Abort(self._request_id, index))
+        self._close(dropped)
+        self._outputs = [output for output in self._outputs if index is not None and output.index != index]
+
+    def add(self, output: SequenceOutput) -> None:
+        """Take an output from a step frame; those of dropped sequences are left out."""
+        if output.index not in self._open or output.finish_reason is FinishReason.ABORTED:
+            return
+        self._outputs.append(output)
+        self._arrived.set()
+        if output.finish_reason is not None:
+            self._close({output.index})
+
+    def fail(self) -> None:
+        """The engine died."""
+        self._has_failed = True
+        self._arrived.set()
+
+    def _close(self, indices: set[int]) -> None:
+        self._open = self._open - indices
+        if not self._open:
+            self._forget(self._request_id)
+
+
+async def _wait_or_kill(process: Process, timeout_s: float) -> None:
+    try:
+        await asyncio.wait_for(process.wait(), timeout_s)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

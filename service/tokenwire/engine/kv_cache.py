@@ -1,0 +1,79 @@
+"""Memory of the paged key-value cache: how much it gets, and its tensors."""
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor
+
+from tokenwire.engine.attention import LayerCache, StepState
+from tokenwire.engine.protocol import EngineStartError
+
+# Of the memory that is free once the weights are loaded. A CPU's memory is shared with the rest of the machine.
+_CPU_SHARE = 0.25
+_CPU_MOST_BYTES = 4 << 30
+_GPU_SHARE = 0.90
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """Shape of one layer's keys and values, in elements for each token."""
+
+    num_kv_heads: int
+    key_dim: int
+    value_dim: int
+
+    @property
+    def elements(self) -> int:
+        """Elements of key and value of one token."""
+        return self.num_kv_heads * (self.key_dim + self.value_dim)
+
+
+def count_blocks(
+    layers: list[LayerShape],
+    *,
+    block_size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    memory_bytes: int | None,
+    context_length: int,
+    max_running: int,
+) -> int:
+    """Number of blocks that fit the memory, with the dummy block; no more than `max_running` full contexts need.
+
+    Raises `EngineStartError` where they cannot hold even 16 tokens.
+    """
+    block_bytes = sum(layer.elements for layer in layers) * dtype.itemsize * block_size
+    available = _default_memory(device) if memory_bytes is None else memory_bytes
+    useful = max_running * -(-context_length // block_size) + 1
+    num_blocks = min(available // block_bytes, useful)
+    if (num_blocks - 1) * block_size < 16:
+        raise EngineStartError(
+            f"the key-value cache needs {block_bytes} bytes for each {block_size} tokens; "
+            f"{available} bytes hold less than 16 tokens and a spare block. Give more with --kv-memory"
+        )
+    return num_blocks
+
+
+def allocate(
+    layers: list[LayerShape], *, num_rows: int, dtype: torch.dtype, device: torch.device, step: StepState
+) -> list[LayerCache]:
+    """Zeroed caches of all layers, `num_rows` = blocks × block size. Raises `EngineStartError` when memory runs out."""
+
+    def rows(num_heads: int, dim: int) -> Tensor:
+        return torch.zeros(num_rows, num_heads, dim, dtype=dtype, device=device)
+
+    try:
+        return [
+            LayerCache(rows(layer.num_kv_heads, layer.key_dim), rows(layer.num_kv_heads, layer.value_dim), step)
+            for layer in layers
+        ]
+    except (RuntimeError, torch.OutOfMemoryError) as error:
+        raise EngineStartError(f"no memory for a key-value cache of {num_rows} tokens: {error}") from None
+
+
+def _default_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * _GPU_SHARE)
+    return min(int(psutil.virtual_memory().available * _CPU_SHARE), _CPU_MOST_BYTES)

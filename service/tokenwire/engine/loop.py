@@ -1,0 +1,142 @@
+"""The engine's main loop, and the assembly of its parts."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from tokenwire.engine.architecture import architecture_name, context_limit, load_config
+from tokenwire.engine.blocks import BlockPool
+from tokenwire.engine.checkpoint import default_cache_dir, eos_token_ids, resolve_checkpoint, weights_fingerprint
+from tokenwire.engine.device import checkpoint_dtype, choose_device, quiet_libraries, requested_dtype
+from tokenwire.engine.kv_cache import count_blocks
+from tokenwire.engine.model import load_model
+from tokenwire.engine.protocol import (
+    Abort,
+    Command,
+    EngineInfo,
+    EngineLoad,
+    EngineOptions,
+    Progress,
+    SequenceOutput,
+    Shutdown,
+    StepFrame,
+    Submit,
+)
+from tokenwire.engine.runner import ModelRunner
+from tokenwire.engine.sampler import Sampler
+from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.wire import FrameSocket
+
+logger = logging.getLogger("tokenwire.engine")
+
+
+class EngineLoop:
+    """Takes commands, steps, and sends one frame a step."""
+
+    def __init__(self, scheduler: Scheduler, runner: ModelRunner, frames: FrameSocket) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._frames = frames
+        self._num_steps = 0
+
+    @property
+    def load(self) -> EngineLoad:
+        """The figures now."""
+        return self._scheduler.load(self._num_steps)
+
+    def run(self) -> None:
+        """Step until the front end says `Shutdown`; while there is nothing to do, wait for a command."""
+        while True:
+            outputs: list[SequenceOutput] = []
+            for command in self._frames.receive(wait=not self._scheduler.has_work):
+                if isinstance(command, Shutdown):
+                    return
+                outputs += self._handle(command)
+            if self._scheduler.has_work:
+                outputs += self._step()
+            self._frames.send(StepFrame(tuple(outputs), self.load))
+
+    def _handle(self, command: Command) -> tuple[SequenceOutput, ...]:
+        match command:
+            case Submit(request):
+                self._scheduler.submit(request, time.monotonic())
+                return ()
+            case Abort(request_id, index):
+                return self._scheduler.abort(request_id, index)
+            case _:
+                raise TypeError(f"unknown command {command!r}")
+
+    def _step(self) -> tuple[SequenceOutput, ...]:
+        plan = self._scheduler.plan(time.monotonic())
+        samples = self._runner.run(plan)
+        self._num_steps += 1
+        return self._scheduler.commit(plan, samples)
+
+
+@dataclass(frozen=True, slots=True)
+class AssembledEngine:
+    """The parts of a loaded engine."""
+
+    scheduler: Scheduler
+    runner: ModelRunner
+    info: EngineInfo
+
+
+@torch.inference_mode()
+def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], None]) -> AssembledEngine:
+    """Find, load and check the model and allocate its cache. Raises `EngineStartError`."""
+    quiet_libraries()
+    device = choose_device(options.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    requested = requested_dtype(options.dtype, device)
+    folder = resolve_checkpoint(
+        options.model,
+        gguf_dtype=requested or torch.bfloat16,
+        cache_dir=options.cache_dir or default_cache_dir(),
+        on_progress=on_progress,
+    )
+    config = load_config(folder)
+    dtype = requested or checkpoint_dtype(config)
+    on_progress(Progress("loading the weights"))
+    model, layers = load_model(folder, config, dtype=dtype, device=device)
+    context_length = min(context_limit(config), options.max_context or context_limit(config))
+    num_blocks = count_blocks(
+        layers,
+        block_size=options.block_size,
+        dtype=dtype,
+        device=device,
+        memory_bytes=options.kv_memory_bytes,
+        context_length=context_length,
+        max_running=options.max_running,
+    )
+    kv_cache_tokens = (num_blocks - 1) * options.block_size
+    context_length = min(context_length, kv_cache_tokens)
+    on_progress(Progress(f"allocating a key-value cache of {kv_cache_tokens} tokens"))
+    model.attach(layers, num_rows=num_blocks * options.block_size)
+    eos = eos_token_ids(folder)
+    scheduler = Scheduler(
+        BlockPool(num_blocks, options.block_size),
+        max_running=options.max_running,
+        max_step_tokens=options.max_step_tokens,
+        eos_token_ids=eos,
+        context_length=context_length,
+    )
+    sampler = Sampler(
+        vocabulary_size=model.vocabulary_size, max_slots=options.max_running, eos_token_ids=eos, device=device
+    )
+    info = EngineInfo(
+        model_path=folder,
+        architecture=architecture_name(config),
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(device),
+        vocabulary_size=model.vocabulary_size,
+        context_length=context_length,
+        kv_cache_tokens=kv_cache_tokens,
+        eos_token_ids=eos,
+        weights_fingerprint=weights_fingerprint(folder, dtype=dtype),
+    )
+    return AssembledEngine(scheduler, ModelRunner(model, sampler, block_size=options.block_size), info)
