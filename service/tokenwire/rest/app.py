@@ -1,0 +1,107 @@
+"""The HTTP application: routes of the OpenAI API onto the chat service."""
+
+import logging
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from sse_starlette.sse import AppStatus
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tokenwire.chat.service import ChatService, ServiceState
+from tokenwire.errors import InvalidRequestError
+from tokenwire.rest.body import read_json_object, unless_disconnected
+from tokenwire.rest.chunks import ChunkWriter
+from tokenwire.rest.errors import EXCEPTION_HANDLERS
+from tokenwire.rest.request_id import RequestIdMiddleware
+from tokenwire.rest.requests import ParsedRequest, parse_chat_request
+from tokenwire.rest.responses import completion_json, model_json
+from tokenwire.rest.sse import stream_response
+from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest
+
+_logger = logging.getLogger(__name__)
+
+IGNORED_FIELDS_HEADER = "x-tokenwire-ignored-fields"
+_MAX_IGNORED_SHOWN = 16
+
+
+def create_app(service: ChatService, *, max_body_bytes: int, keepalive_s: float = 15.0) -> Starlette:
+    """The application. Bodies over `max_body_bytes` are refused; quiet streams carry a comment each `keepalive_s`."""
+    # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
+    AppStatus.enable_automatic_graceful_drain = False
+    endpoints = _Endpoints(service, max_body_bytes=max_body_bytes, keepalive_s=keepalive_s)
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", endpoints.create_chat_completion, methods=["POST"]),
+            Route("/v1/models", endpoints.list_models),
+            Route("/v1/models/{model:path}", endpoints.get_model),
+            Route("/health", endpoints.health),
+        ],
+        middleware=[Middleware(RequestIdMiddleware)],
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+    app.router.redirect_slashes = False  # a redirect would answer without an error object
+    return app
+
+
+class _Endpoints:
+    """One method a route."""
+
+    def __init__(self, service: ChatService, *, max_body_bytes: int, keepalive_s: float) -> None:
+        self._service = service
+        self._max_body_bytes = max_body_bytes
+        self._keepalive_s = keepalive_s
+
+    async def create_chat_completion(self, request: Request) -> Response | ASGIApp:
+        """POST /v1/chat/completions."""
+        parsed = parse_chat_request(await read_json_object(request, max_bytes=self._max_body_bytes))
+        headers = _ignored_fields_headers(parsed.ignored_fields)
+        try:
+            if parsed.stream:
+                return await self._stream(request, parsed, headers)
+            completion = await unless_disconnected(request, self._service.create(parsed.message))
+        except InvalidRequestError as error:
+            raise parsed.in_json_terms(error) from None
+        return JSONResponse(completion_json(completion, logprobs=parsed.message.logprobs), headers=headers)
+
+    async def _stream(self, request: Request, parsed: ParsedRequest, headers: dict[str, str]) -> ASGIApp:
+        """Wait for the first event, so that a refusal is a plain HTTP error."""
+        events = self._service.stream(parsed.message)
+        try:
+            first = await unless_disconnected(request, anext(events))
+        except BaseException:
+            await events.aclose()
+            raise
+        writer = ChunkWriter(first.started, include_usage=parsed.include_usage)
+        return stream_response(writer, events, headers=headers, keepalive_s=self._keepalive_s)
+
+    async def list_models(self, request: Request) -> Response:
+        """GET /v1/models."""
+        models = self._service.list_models(ListModelsRequest()).models
+        return JSONResponse({"object": "list", "data": [model_json(model) for model in models]})
+
+    async def get_model(self, request: Request) -> Response:
+        """GET /v1/models/{id}; an id may have slashes, raw or escaped."""
+        return JSONResponse(model_json(self._service.get_model(GetModelRequest(model=request.path_params["model"]))))
+
+    async def health(self, request: Request) -> Response:
+        """GET /health: 200 if completions are accepted, else 503."""
+        if self._service.state is ServiceState.SERVING:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": self._service.state.value}, 503)
+
+
+def _ignored_fields_headers(paths: Sequence[str]) -> dict[str, str]:
+    """Tell the operator and the caller about fields that nobody knows."""
+    if not paths:
+        return {}
+    names = [quote(path[:100], safe="[]", errors="backslashreplace") for path in paths[:_MAX_IGNORED_SHOWN]]
+    if len(paths) > len(names):
+        names.append(f"and {len(paths) - len(names)} more")
+    listed = ", ".join(names)
+    _logger.info("ignored fields that are not known: %s", listed)
+    return {IGNORED_FIELDS_HEADER: listed}

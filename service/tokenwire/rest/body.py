@@ -1,0 +1,61 @@
+"""What comes from the client: the JSON body, read within a limit, and the news that it went away."""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from contextlib import aclosing
+from typing import NoReturn, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from tokenwire.errors import MalformedMessageError
+
+T = TypeVar("T")
+
+
+async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, object]:
+    """Read the body. Raises `HTTPException` 413 as soon as it has more than `max_bytes`, `MalformedMessageError` if it
+    is no JSON object, `ClientDisconnect` if the client goes away."""
+    body = await _read_body(request, max_bytes)
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, an integer of thousands of digits
+        raise MalformedMessageError(f"the body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedMessageError("the body must be a JSON object")
+    return value
+
+
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`, and cancel it when the client goes away (`ClientDisconnect`). The body must have been read."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return await task
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async with aclosing(request.stream()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > max_bytes:
+                raise HTTPException(413, f"the body must be at most {max_bytes} bytes; got more")
+    return bytes(body)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,53 @@
+"""Stream event → JSON chunks."""
+
+from collections.abc import Iterator
+
+from tokenwire.rest.responses import FINISH_REASONS, JsonObject, extension_json, logprobs_json, usage_json
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent, Delta, Finished, Started
+
+
+class ChunkWriter:
+    """Turns the events of one stream into chunks: a role chunk for each choice in index order, then content, one
+    finish chunk a choice, and the usage chunk if it was asked."""
+
+    def __init__(self, started: Started, *, include_usage: bool) -> None:
+        self._started = started
+        self._include_usage = include_usage
+        # Equal in all chunks.
+        self._envelope: JsonObject = {
+            "id": started.id,
+            "object": "chat.completion.chunk",
+            "created": started.created.seconds,
+            "model": started.model,
+            "system_fingerprint": started.system_fingerprint,
+        }
+
+    def opening(self) -> Iterator[JsonObject]:
+        """The role chunks. The first one also has the parameters in force."""
+        for index in range(self._started.parameters.n):
+            chunk = self._choice_chunk(index, {"role": "assistant", "content": "", "refusal": None})
+            yield {**chunk, "tokenwire": extension_json(self._started.parameters)} if index == 0 else chunk
+
+    def chunks(self, event: ChatCompletionEvent) -> Iterator[JsonObject]:
+        """The chunks of an event after `started`; an event of a kind that REST does not have gives none."""
+        match event.WhichOneof("event"):
+            case "delta":
+                yield self._delta(event.delta)
+            case "finished":
+                yield self._finish(event.finished)
+            case "completed" if self._include_usage:
+                yield {**self._envelope, "choices": [], "usage": usage_json(event.completed.usage)}
+
+    def _delta(self, delta: Delta) -> JsonObject:
+        logprobs = logprobs_json(delta.logprobs) if delta.logprobs else None
+        return self._choice_chunk(delta.index, {"content": delta.content}, logprobs=logprobs)
+
+    def _finish(self, finished: Finished) -> JsonObject:
+        return self._choice_chunk(finished.index, {}, finish_reason=FINISH_REASONS[finished.finish_reason])
+
+    def _choice_chunk(
+        self, index: int, delta: JsonObject, *, logprobs: JsonObject | None = None, finish_reason: str | None = None
+    ) -> JsonObject:
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        chunk: JsonObject = {**self._envelope, "choices": [choice]}
+        return {**chunk, "usage": None} if self._include_usage else chunk

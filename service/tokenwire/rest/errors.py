@@ -1,0 +1,96 @@
+"""Errors → HTTP answers. Every one is the OpenAI error object with all four keys."""
+
+import logging
+import math
+from collections.abc import Mapping
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ExceptionHandler
+
+from tokenwire.errors import (
+    ContextLengthError,
+    InternalError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    TokenwireError,
+    UnavailableError,
+)
+from tokenwire.rest.request_id import REQUEST_ID_HEADER
+
+_logger = logging.getLogger(__name__)
+
+_MAX_VIOLATIONS = 16  # as many as a gRPC status tells
+_CLIENT_CLOSED_REQUEST = 499  # nobody reads it
+
+# What the HTTP layer itself refuses.
+_HTTP_CODES: Mapping[int, str] = {404: "unknown_url", 405: "method_not_supported", 413: "request_too_large"}
+
+
+def error_json(error: TokenwireError) -> dict[str, object]:
+    """The error object."""
+    message, param, code = str(error), None, error.kind.openai_code
+    match error:
+        case InvalidRequestError():
+            message = _list_violations(error)
+            param, code = error.violations[0].field, error.violations[0].code
+        case ModelNotFoundError():
+            param = "model"
+        case ContextLengthError():
+            param = "messages"
+    return _error_object(message, kind=error.kind.openai_type, param=param, code=code)
+
+
+def told(exc: Exception) -> TokenwireError:
+    """The error that the caller is told. A defect is logged, and its text is kept from the caller."""
+    if isinstance(exc, TokenwireError):
+        return exc
+    _logger.error("defect while answering a request", exc_info=exc)
+    return InternalError()
+
+
+def _error_object(message: str, *, kind: str, param: str | None, code: str | None) -> dict[str, object]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _list_violations(error: InvalidRequestError) -> str:
+    descriptions = [violation.description for violation in error.violations]
+    left_out = len(descriptions) - _MAX_VIOLATIONS
+    more = f"; and {left_out} more" if left_out > 0 else ""
+    return "; ".join(descriptions[:_MAX_VIOLATIONS]) + more
+
+
+async def _on_tokenwire_error(request: Request, exc: Exception) -> Response:
+    error = told(exc)
+    headers = {}
+    if isinstance(error, UnavailableError):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
+
+
+async def _on_http_exception(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    code = _HTTP_CODES.get(exc.status_code)
+    message = f"{request.method} {request.url.path}: {exc.detail}"
+    body = _error_object(message, kind="invalid_request_error", param=None, code=code)
+    return JSONResponse(body, exc.status_code, headers=exc.headers)
+
+
+async def _on_defect(request: Request, exc: Exception) -> Response:
+    """Starlette calls this outside of all middleware, and raises `exc` again, so that the server logs it."""
+    error = InternalError()
+    headers = {REQUEST_ID_HEADER: request.state.request_id}
+    return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
+
+
+async def _on_disconnect(request: Request, exc: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+EXCEPTION_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {
+    TokenwireError: _on_tokenwire_error,
+    HTTPException: _on_http_exception,
+    ClientDisconnect: _on_disconnect,
+    Exception: _on_defect,
+}

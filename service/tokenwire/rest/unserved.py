@@ -1,0 +1,69 @@
+"""The fields of the OpenAI API, and of its common extensions, that the contract does not have (yet)."""
+
+from collections.abc import Callable, Mapping
+
+from tokenwire.rest.json_reader import JsonReader, shown
+
+# Setting one of these to anything but a listed value asks for another answer than we would give.
+_NEUTRAL_VALUES: Mapping[str, tuple[object, ...]] = {
+    "audio": (),
+    "bad_words": ([],),
+    "chat_template_kwargs": ({},),
+    "function_call": ("none",),
+    "functions": ([],),
+    "modalities": (["text"],),
+    "prediction": (),
+    "prompt_logprobs": (),
+    "reasoning_effort": (),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "tool_choice": ("none",),
+    "tools": ([],),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
+
+# These change no answer: they label the caller, or say how to use tools or a cache if there are any.
+_HARMLESS: Mapping[str, Callable[[JsonReader, object, str], object]] = {
+    "metadata": JsonReader.mapping,
+    "parallel_tool_calls": JsonReader.boolean,
+    "prompt_cache_key": JsonReader.string,
+    "prompt_cache_retention": JsonReader.string,
+    "safety_identifier": JsonReader.string,
+    "user": JsonReader.string,
+}
+
+# Parts of a message in the history. An assistant's answer may be sent back as it came, empty lists and all.
+_NEUTRAL_IN_MESSAGE: Mapping[str, tuple[object, ...]] = {
+    "audio": (),
+    "function_call": (),
+    "tool_call_id": (),
+    "tool_calls": ([],),
+}
+
+
+def read_unserved(reader: JsonReader, name: str, value: object) -> None:
+    """Look at a field of a request that the contract does not have: refused, harmless, or known to nobody."""
+    if name in _HARMLESS:
+        _HARMLESS[name](reader, value, name)
+    elif name in _NEUTRAL_VALUES:
+        refuse_unless(reader, name, value, neutral=_NEUTRAL_VALUES[name])
+    else:
+        reader.ignored.append(name)
+
+
+def read_unserved_in_message(reader: JsonReader, path: str, name: str, value: object) -> None:
+    """The same for a field of a message at `path`."""
+    if name in _NEUTRAL_IN_MESSAGE:
+        refuse_unless(reader, f"{path}.{name}", value, neutral=_NEUTRAL_IN_MESSAGE[name])
+    elif name != "annotations":  # output only: an answer that is sent back has it
+        reader.ignored.append(f"{path}.{name}")
+
+
+def refuse_unless(reader: JsonReader, path: str, value: object, *, neutral: tuple[object, ...]) -> None:
+    """Refuse a value that is none of the neutral ones."""
+    if any(type(value) is type(allowed) and value == allowed for allowed in neutral):
+        return
+    rule = f"must be absent or {' or '.join(map(shown, neutral))}" if neutral else "must be absent"
+    reader.reject(path, "unsupported_parameter", f"is not supported here and {rule}; got {shown(value)}")
