@@ -11,7 +11,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 PROTOS := $(sort $(shell cd proto && find . -name '*.proto'))
 SERVICES := $(shell cd proto && grep -lE '^service ' $(PROTOS))
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# -qq: errors only.
+INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .PHONY: help run test check lint proto-check proto format stubs clean
 .DEFAULT_GOAL := help
@@ -89,4 +90,4 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 # pip is the last that a new environment gets. The second way is for a Debian without python3-venv.
 $(BIN)/pip:
 	@$(or $(PYTHON),$(error no Python 3.11 or newer was found; name one with PYTHON=...)) -m venv $(VENV) >/dev/null 2>&1 || { \
-	  $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	  $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install -qq pip; }
