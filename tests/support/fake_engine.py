@@ -103,6 +103,9 @@ class FakeEngine:
         """Fail every live generation, and every later one."""
         self._died.set()
 
+    async def wait_until_dead(self) -> None:
+        await self._died.wait()
+
     async def stop(self) -> None:
         self.die()
 

@@ -1,0 +1,59 @@
+"""A server in this process with the scripted engine, and a channel to it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from support.fake_engine import FakeEngine, answer, make_info
+from support.tiny import make_tokenizer
+from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
+from tokenwire.engine.protocol import Progress
+from tokenwire.server import Server
+
+TIMEOUT_S = 20
+
+
+def ignore_progress(progress: Progress) -> None:
+    """For starts that nobody watches."""
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a tiny tokenizer and its chat template."""
+    folder = tmp_path_factory.mktemp("tiny")
+    make_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture
+def engine(tiny_folder: Path) -> FakeEngine:
+    """Answers every request with three tokens."""
+    return FakeEngine(answer([300, 301, 302]), info=make_info(tiny_folder))
+
+
+@pytest.fixture
+def serve_config() -> ServeConfig:
+    """Serves `tiny` on a free port, without REST."""
+    return ServeConfig(
+        model=ModelOptions(model="tiny"), server=ServerConfig(port=0, drain_grace_s=TIMEOUT_S, max_message_bytes=65536)
+    )
+
+
+@pytest.fixture
+async def server(engine: FakeEngine, serve_config: ServeConfig) -> AsyncIterator[Server]:
+    """A started server."""
+    server = Server(serve_config, engine)
+    try:
+        await server.start(ignore_progress)
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def channel(server: Server) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to the server."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
