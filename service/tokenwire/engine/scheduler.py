@@ -27,7 +27,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The work of one step, at most one chunk a sequence, earliest arrivals first."""
+    """The work of one step, at most one chunk a sequence: running ones, then new ones, each by arrival."""
 
     chunks: tuple[Chunk, ...]
 
