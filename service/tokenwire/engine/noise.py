@@ -1,0 +1,105 @@
+"""Gumbel noise as a counter hash of (seed, position, token id): the same on every batch, slot, restart and device.
+
+A token is drawn as argmax(z + G) with G standard Gumbel noise (the Gumbel-max trick), so a draw has no state: nothing
+is consumed, and one position's noise can be made again at any time, for any part of the vocabulary.
+
+The hash, in 32-bit integers that wrap:
+- (seed, position) gives a 64-bit key, by SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number
+  generators", 2014). Its halves k1 and k2 are the row's keys.
+- A token id gives a 32-bit word, by the finaliser of MurmurHash3 (Appleby). A table holds these words.
+- Both meet in two rounds, one for each key, with the multipliers of MurmurHash3 and xxHash32. Two rows that agree in
+  one key by chance (2^16 draws will do for 32 bits) still differ in the other.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+_MASK64 = 2**64 - 1
+_GOLDEN64 = 0x9E3779B97F4A7C15
+_GOLDEN32 = 0x9E3779B9
+_MURMUR = (0x85EBCA6B, 0xC2B2AE35)
+_XXHASH = (0x9E3779B1, 0x85EBCA77)
+
+
+def _mix64(word: int) -> int:
+    """SplitMix64's finaliser, a bijection on [0, 2^64)."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _MASK64
+    return word ^ (word >> 31)
+
+
+def noise_key(seed: int, position: int) -> int:
+    """64-bit key of one draw. `seed` is any int64; `position` is the number of tokens generated before this one.
+
+    Both pass the finaliser, so neighbouring seeds (the choices of a request) and positions have unrelated keys.
+    """
+    return _mix64((_mix64((seed + _GOLDEN64) & _MASK64) + (position + 1) * _GOLDEN64) & _MASK64)
+
+
+def _int32(word: int) -> int:
+    """The int32 with the same low 32 bits: torch has no arithmetic on uint32."""
+    return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+class GumbelNoise:
+    """Makes rows of noise for token ids [0, width)."""
+
+    def __init__(self, width: int, *, device: torch.device) -> None:
+        words = torch.arange(width, dtype=torch.int32, device=device)
+        self._scratch = torch.empty((0, width), dtype=torch.int32, device=device)
+        self._noise = torch.empty((0, width), dtype=torch.float32, device=device)
+        self._reserve(1)
+        words += _int32(_GOLDEN32)
+        shifted = self._scratch[0]
+        for multiplier, shift in zip(_MURMUR, (16, 13), strict=True):
+            _xor_shift(words, shift, shifted)
+            words *= _int32(multiplier)
+        _xor_shift(words, 16, shifted)
+        self._words = words  # [width]
+
+    def hash(self, keys: Sequence[int]) -> torch.Tensor:
+        """int32 words, [len(keys), width], for keys made by `noise_key`."""
+        halves = [(_int32(key >> 32), _int32(key)) for key in keys]
+        k1, k2 = torch.tensor(halves, dtype=torch.int32, device=self._words.device).T.unsqueeze(2)  # each [rows, 1]
+        self._reserve(len(keys))
+        shifted = self._scratch[: len(keys)]
+        x = torch.bitwise_xor(self._words, k1)
+        x *= _int32(_XXHASH[0])
+        _xor_shift(x, 16, shifted)
+        x ^= k2
+        x *= _int32(_MURMUR[0])
+        _xor_shift(x, 15, shifted)
+        # The last product's high bits depend on every bit before it, and they alone are what the noise lives on.
+        x *= _int32(_XXHASH[1])
+        return x
+
+    def rows(self, keys: Sequence[int]) -> torch.Tensor:
+        """Standard Gumbel noise, float32, [len(keys), width]. Overwritten by the next call.
+
+        A word x gives the uniform u = |x|·2^-31, u gives E = −log(1 − u), a standard exponential, and G = −log(E).
+        What wins a draw is a large G: a small E, hence a small u, where the floats lie densest: u is a multiple of
+        2^-31 and exact down to there (0 counts as half a step), and log1p keeps that precision. So a token 22 nats
+        below the best one (32 · ln 2) can still win; with −log(−log(u)) and u in steps of 2^-24, as uniform
+        generators give it, a token could win at 16 nats and none beyond. The other end is coarse, in steps of 2^-24
+        towards 1, and u is kept below 1, or E were infinite: that rounds how badly a token loses.
+        """
+        words = self.hash(keys)
+        noise = self._noise[: len(keys)]
+        noise.copy_(words)
+        # 2^31 − 128 is the largest float32 below 2^31.
+        noise.abs_().clamp_(0.5, 2.0**31 - 128).mul_(-(2.0**-31))
+        return noise.log1p_().neg_().log_().neg_()
+
+    def _reserve(self, rows: int) -> None:
+        """Have scratch for `rows` rows; fresh memory for each draw would cost more than the arithmetic."""
+        if len(self._scratch) < rows:
+            self._scratch = self._scratch.new_empty((rows, self._scratch.shape[1]))
+            self._noise = self._noise.new_empty((rows, self._noise.shape[1]))
+
+
+def _xor_shift(words: torch.Tensor, shift: int, scratch: torch.Tensor) -> None:
+    """words ^= words >>> shift. torch shifts int32 arithmetically; the mask takes the copies of the sign away."""
+    torch.bitwise_right_shift(words, shift, out=scratch)
+    scratch &= (1 << (32 - shift)) - 1
+    words ^= scratch

@@ -1,0 +1,210 @@
+"""From logits to tokens: each sequence with its own parameters, and a result that its neighbours cannot change.
+
+The stages of a row, in order: log-probabilities of the untouched logits → logit bias → minimum length → penalties →
+temperature → min-p → top-k → top-p → draw. Temperature 0 ends after the penalties, with the best token.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+
+from tokenwire.engine.draw import (
+    Truncation,
+    draw_truncated,
+    mask_below_min_p,
+    padded,
+    padded_width,
+    row_argmax,
+    row_max,
+)
+from tokenwire.engine.logprobs import token_logprobs
+from tokenwire.engine.noise import GumbelNoise, noise_key
+from tokenwire.engine.penalties import Penalties, has_penalties
+from tokenwire.engine.protocol import SamplingParams, TokenLogprobs
+from tokenwire.engine.sample import Sample
+
+_CPU_GROUP_ELEMENTS = 2**19
+"""Rows are worked on in groups of this many logits: enough to outweigh the cost of a call, few enough for the cache."""
+_BAN = -100.0
+"""The logit bias that excludes a token, by the chat API."""
+_LEAST_TEMPERATURE = 1e-30
+"""Keeps logits / temperature inside float32; colder is the same."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """What a slot's sequence needs for its next draw."""
+
+    params: SamplingParams
+    position: int
+    """Number of tokens generated so far."""
+    bias: tuple[torch.Tensor, torch.Tensor] | None
+    """Token ids and what is added to their logits."""
+    early_ends: tuple[torch.Tensor, torch.Tensor] | None
+    """The same, for the tokens that would end the sequence before `min_tokens`."""
+    penalties: Penalties | None
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.params.temperature == 0 or self.params.top_p == 0 or self.params.top_k == 1
+
+    @property
+    def has_early_ends(self) -> bool:
+        return self.early_ends is not None and self.position < self.params.min_tokens
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the logits change before the temperature."""
+        return self.bias is not None or self.penalties is not None or self.has_early_ends
+
+    @property
+    def truncation(self) -> Truncation:
+        return Truncation(min_p=self.params.min_p, top_k=self.params.top_k, top_p=self.params.top_p)
+
+    @property
+    def stages(self) -> tuple[bool, bool, bool]:
+        """Rows with equal stages are worked on together."""
+        return self.is_greedy, self.is_edited, self.truncation.cuts_by_rank
+
+    def edit(self, logits: torch.Tensor) -> None:
+        """Bias and penalise the row's `logits` [W] in place.
+
+        Bans are added, not written: a NaN or +inf beneath still shows as a fault.
+        """
+        if self.bias is not None:
+            logits.index_add_(0, *self.bias)
+        if self.early_ends is not None and self.has_early_ends:
+            logits.index_add_(0, *self.early_ends)
+        if self.penalties is not None:
+            self.penalties.apply(logits)
+
+
+class Sampler:
+    """Samples the sequences of a batch, each in a slot of its own."""
+
+    def __init__(
+        self, *, vocabulary_size: int, max_slots: int, eos_token_ids: Sequence[int], device: torch.device
+    ) -> None:
+        self._vocabulary_size = vocabulary_size
+        self._width = padded_width(vocabulary_size)
+        self._eos_token_ids = frozenset(eos_token_ids)
+        self._device = device
+        self._slots: list[_Row | None] = [None] * max_slots
+        self._noise = GumbelNoise(self._width, device=device)
+        self._group_rows = max(1, _CPU_GROUP_ELEMENTS // self._width) if device.type == "cpu" else max_slots
+
+    def assign(
+        self,
+        slot: int,
+        params: SamplingParams,
+        prompt_token_ids: Sequence[int],
+        generated_token_ids: Sequence[int] = (),
+    ) -> None:
+        """Give `slot` to a sequence, in place of the one that had it.
+
+        With the tokens that it has generated before (it was preempted), it goes on as if nothing had happened.
+        """
+        ends = sorted(
+            token_id
+            for token_id in self._eos_token_ids.union(params.stop_token_ids)
+            if 0 <= token_id < self._vocabulary_size
+        )
+        self._slots[slot] = _Row(
+            params=params,
+            position=len(generated_token_ids),
+            bias=self._offsets([(i, -torch.inf if bias <= _BAN else bias) for i, bias in params.logit_bias]),
+            early_ends=self._offsets([(i, -torch.inf) for i in ends]) if params.min_tokens > 0 else None,
+            penalties=Penalties(params, prompt_token_ids, generated_token_ids, width=self._width, device=self._device)
+            if has_penalties(params)
+            else None,
+        )
+
+    def sample(self, logits: torch.Tensor, slots: Sequence[int]) -> list[Sample]:
+        """Draw the next token of each slot's sequence, and count it as generated.
+
+        `logits` [B, V], any float type, is left as it is; row i belongs to `slots[i]`. A row whose logits are not
+        finite gives a `Sample` without a token, and the others are none the worse.
+        """
+        if not slots:
+            return []
+        rows = [self._row(slot) for slot in slots]
+        drawn = torch.empty(len(rows), dtype=torch.int64, device=self._device)
+        for group in self._groups(rows):
+            # Nothing is written into the logits of unedited greedy rows: the usual batch of them needs no copy.
+            whole = len(group) == len(rows)
+            drawn[group] = self._draw(logits if whole else logits[group], [rows[i] for i in group], copied=not whole)
+        token_ids: list[int] = drawn.tolist()
+        logprobs = _logprobs(logits, rows, token_ids)
+        for row, token_id in zip(rows, token_ids, strict=True):
+            row.position += 1
+            if row.penalties is not None and token_id >= 0:
+                row.penalties.count(token_id)
+        return [
+            Sample(token_id=token_id if token_id >= 0 else None, logprobs=logprobs.get(i))
+            for i, token_id in enumerate(token_ids)
+        ]
+
+    def _row(self, slot: int) -> _Row:
+        row = self._slots[slot]
+        if row is None:
+            raise ValueError(f"slot {slot} has no sequence")
+        return row
+
+    def _offsets(self, pairs: Sequence[tuple[int, float]]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Token ids and values as tensors, ready for `index_add_`; None for no pairs."""
+        if not pairs:
+            return None
+        ids, values = zip(*pairs, strict=True)
+        return torch.tensor(ids, device=self._device), torch.tensor(values, device=self._device, dtype=torch.float32)
+
+    def _groups(self, rows: Sequence[_Row]) -> Iterator[list[int]]:
+        """Indices of rows that go through the same stages. Groups are small enough for the cache, unless only read."""
+
+        def stages(i: int) -> tuple[bool, bool, bool]:
+            return rows[i].stages
+
+        for (is_greedy, is_edited, _), members in groupby(sorted(range(len(rows)), key=stages), key=stages):
+            indices = list(members)
+            size = len(indices) if is_greedy and not is_edited else self._group_rows
+            yield from (indices[start : start + size] for start in range(0, len(indices), size))
+
+    def _draw(self, logits: torch.Tensor, rows: Sequence[_Row], *, copied: bool) -> torch.Tensor:
+        """Token ids of rows that go through the same stages, [R]; −1 where the scores are not finite."""
+        is_greedy, is_edited, cuts_by_rank = rows[0].stages
+        if is_greedy and not is_edited:
+            return _finite(*row_argmax(padded(logits)))
+        z = padded(logits).to(torch.float32, copy=not copied)
+        for row, row_z in zip(rows, z, strict=True):
+            row.edit(row_z)
+        if is_greedy:
+            return _finite(*row_argmax(z))
+        z -= row_max(z)
+        z *= torch.tensor([[1 / max(row.params.temperature, _LEAST_TEMPERATURE)] for row in rows], device=self._device)
+        truncations = [row.truncation for row in rows]
+        mask_below_min_p(z, truncations)
+        noise = self._noise.rows([noise_key(row.params.seed, row.position) for row in rows])
+        noise += z
+        return _finite(*(draw_truncated(z, noise, truncations) if cuts_by_rank else row_argmax(noise)))
+
+
+def _finite(score: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`index` [R, 1] as [R], with −1 where the score is not finite."""
+    return index.where(score.isfinite(), -1).squeeze(1)
+
+
+def _logprobs(logits: torch.Tensor, rows: Sequence[_Row], token_ids: Sequence[int]) -> dict[int, TokenLogprobs]:
+    """Log-probabilities by row index, for the rows that asked and have a token."""
+    asked = {
+        i: row.params.top_logprobs
+        for i, row in enumerate(rows)
+        if row.params.top_logprobs is not None and token_ids[i] >= 0
+    }
+    if not asked:
+        return {}
+    indices = list(asked)
+    selected = logits if len(indices) == len(rows) else logits[indices]
+    return dict(
+        zip(indices, token_logprobs(selected, [token_ids[i] for i in indices], list(asked.values())), strict=True)
+    )
