@@ -1,6 +1,7 @@
 """The front end's handle of an engine process: starts it, sends requests, hands each generation its outputs."""
 
 import asyncio
+import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -53,6 +54,7 @@ class EngineProcess:
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
+                env={**os.environ, "TQDM_DISABLE": "1"},  # the engine reports its own progress
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(encode_frame(self._options))

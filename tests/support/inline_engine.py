@@ -1,0 +1,44 @@
+"""The real engine without its process: tests submit, step and look inside."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenwire.engine.loop import build_engine
+from tokenwire.engine.protocol import EngineInfo, EngineOptions, GenerationRequest, SamplingParams, SequenceOutput
+
+
+class InlineEngine:
+    """Scheduler, model and sampler, stepped by hand."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        engine = build_engine(
+            EngineOptions(model=str(folder), device="cpu", **options),  # type: ignore[arg-type]
+            on_progress=lambda progress: None,
+        )
+        self.info: EngineInfo = engine.info
+        self.scheduler = engine.scheduler
+        self._runner = engine.runner
+
+    def submit(self, request_id: str, prompt: Sequence[int], sampling: SamplingParams, *, n: int = 1) -> None:
+        """Queue a request."""
+        request = GenerationRequest(request_id, tuple(prompt), sampling, n)
+        self.scheduler.submit(request, time.monotonic())
+
+    def step(self) -> tuple[SequenceOutput, ...]:
+        """One step of all requests."""
+        plan = self.scheduler.plan(time.monotonic())
+        return self.scheduler.commit(plan, self._runner.run(plan))
+
+    def run(self) -> dict[tuple[str, int], list[SequenceOutput]]:
+        """Step until nothing is left to do; the outputs by (request id, index)."""
+        outputs: dict[tuple[str, int], list[SequenceOutput]] = {}
+        while self.scheduler.has_work:
+            for output in self.step():
+                outputs.setdefault((output.request_id, output.index), []).append(output)
+        return outputs
+
+
+def token_ids(outputs: Sequence[SequenceOutput]) -> list[int]:
+    """The tokens of one sequence's outputs."""
+    return [token_id for output in outputs for token_id in output.token_ids]
