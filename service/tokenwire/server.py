@@ -52,8 +52,8 @@ class Server:
 
     async def drain(self) -> None:
         """Refuse new requests and wait until the live ones have finished, at most `drain_grace_s` seconds."""
-        await self._rpc.health.set_serving(False)
         self.service.drain()
+        await self._rpc.health.set_serving(False)
         try:
             await asyncio.wait_for(self.service.wait_idle(), self._config.server.drain_grace_s)
         except TimeoutError:

@@ -1,0 +1,142 @@
+"""The end of a server: a signal, the grace time, the death of the engine, and calls that are cancelled."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_status import rpc_status
+
+from conftest import TIMEOUT_S, ignore_progress
+from support.fake_engine import FakeEngine, output
+from tokenwire.chat.model import ServedModel
+from tokenwire.config import ServeConfig
+from tokenwire.engine.protocol import FinishReason
+from tokenwire.run import run
+from tokenwire.server import Server
+from tokenwire.stream import StreamChecker
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, Message, Role
+from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
+
+REQUEST = ChatCompletionRequest(model="tiny", messages=[Message(role=Role.ROLE_USER, content="hi")])
+
+
+class Running:
+    """`run()` as a task of this process, and a channel to its server."""
+
+    def __init__(self, server: Server) -> None:
+        self._ready = asyncio.Event()
+        self._server = server
+        self.exit_code = asyncio.create_task(run(server, on_progress=ignore_progress, on_ready=self._set_ready))
+
+    def _set_ready(self, model: ServedModel) -> None:
+        self._ready.set()
+
+    async def connect(self) -> grpc.aio.Channel:
+        await asyncio.wait_for(self._ready.wait(), TIMEOUT_S)
+        return grpc.aio.insecure_channel(f"127.0.0.1:{self._server.port}")
+
+
+@pytest.fixture
+def gate(engine: FakeEngine) -> asyncio.Event:
+    """The engine gives one token, then waits for this event before the last one."""
+    gate = asyncio.Event()
+    engine.script = [[output(300)], gate, [output(301, finish=FinishReason.LENGTH)]]
+    return gate
+
+
+@pytest.fixture
+async def running(engine: FakeEngine, serve_config: ServeConfig) -> AsyncIterator[Running]:
+    running = Running(Server(serve_config, engine))
+    yield running
+    running.exit_code.cancel()
+    await asyncio.wait([running.exit_code], timeout=TIMEOUT_S)
+
+
+async def reason_of_a_new_request(channel: grpc.aio.Channel) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ChatServiceStub(channel).CreateChatCompletion(REQUEST, timeout=TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    info = ErrorInfo()
+    rpc_status.from_call(caught.value).details[0].Unpack(info)
+    return str(info.reason)
+
+
+async def test_at_sigterm_open_streams_finish_and_new_requests_are_refused(
+    running: Running, gate: asyncio.Event
+) -> None:
+    async with await running.connect() as channel:
+        stream = aiter(ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S))
+        checker = StreamChecker()
+        checker.check(await anext(stream))
+        watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=TIMEOUT_S)
+        assert (await watch.read()).status == HealthCheckResponse.SERVING
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
+        assert await reason_of_a_new_request(channel) == "DRAINING"
+        gate.set()
+        async for event in stream:
+            checker.check(event)
+        checker.end()
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
+
+
+async def test_after_the_grace_time_streams_are_cut_and_freed(
+    engine: FakeEngine, serve_config: ServeConfig, gate: asyncio.Event
+) -> None:
+    config = replace(serve_config, server=replace(serve_config.server, drain_grace_s=0))
+    running = Running(Server(config, engine))
+    async with await running.connect() as channel:
+        stream = aiter(ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S))
+        await anext(stream)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_to_end(stream)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
+    assert len(engine.aborts) == 1
+
+
+async def read_to_end(stream: AsyncIterator[ChatCompletionEvent]) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_the_death_of_the_engine_fails_streams_and_ends_the_server(
+    engine: FakeEngine, running: Running, gate: asyncio.Event
+) -> None:
+    async with await running.connect() as channel:
+        stream = aiter(ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S))
+        await anext(stream)
+        engine.die()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_to_end(stream)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
+
+
+async def test_a_cancelled_call_is_freed_at_once(
+    engine: FakeEngine, server: Server, channel: grpc.aio.Channel, gate: asyncio.Event
+) -> None:
+    call = ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S)
+    await call.read()
+    assert server.service.active == 1
+    call.cancel()
+    await asyncio.wait_for(server.service.wait_idle(), TIMEOUT_S)
+    assert len(engine.aborts) == 1
+
+
+async def test_a_unary_call_past_its_deadline_is_freed(
+    engine: FakeEngine, server: Server, channel: grpc.aio.Channel, gate: asyncio.Event
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ChatServiceStub(channel).CreateChatCompletion(REQUEST, timeout=0.5)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await asyncio.wait_for(server.service.wait_idle(), TIMEOUT_S)
+    assert len(engine.aborts) == 1
