@@ -113,7 +113,7 @@ def make_model(folder: Path, family: str = "llama", **overrides: Any) -> Path:
     config = AutoConfig.for_model(family, **fields)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         for parameter in model.parameters():  # so that logits differ clearly and no norm or bias is trivial
             if parameter.dim() > 1:
                 parameter.normal_(std=0.2)

@@ -1,10 +1,18 @@
-"""A served model as the front end knows it: name, limits, tokenizer, template, fingerprint."""
+"""A served model as the front end knows it: name, tokenizer, template, fingerprint."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
+from tokenwire import __version__
+from tokenwire.chat.template import ChatTemplate, ChatTemplateError, template_source
+from tokenwire.chat.tokenizer import ChatTokenizer, UnsupportedTokenizerError, load_hf_tokenizer
 from tokenwire.engine.protocol import EngineInfo
+
+
+class ModelLoadError(Exception):
+    """Tokenizer or chat template cannot be used; the message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +21,8 @@ class ServedModel:
 
     id: str
     info: EngineInfo
+    tokenizer: ChatTokenizer
+    template: ChatTemplate
     created: datetime
     """When this server loaded it, in UTC."""
     system_fingerprint: str
@@ -24,8 +34,23 @@ class ServedModel:
 
         Takes some seconds: call it off the event loop. Raises `ModelLoadError` with a message for the operator.
         """
-        raise NotImplementedError
+        try:
+            hf = load_hf_tokenizer(info.model_path)
+            source = template_source(hf, chat_template.read_text(encoding="utf-8") if chat_template else None)
+            tokenizer = ChatTokenizer(hf, vocabulary_size=info.vocabulary_size, chat_template=source)
+            template = ChatTemplate(source, tokenizer)
+        except (ChatTemplateError, UnsupportedTokenizerError, OSError) as error:
+            raise ModelLoadError(str(error)) from error
+        return cls(
+            id=id,
+            info=info,
+            tokenizer=tokenizer,
+            template=template,
+            created=datetime.now(UTC),
+            system_fingerprint=_fingerprint(info, tokenizer, template),
+        )
 
 
-class ModelLoadError(Exception):
-    """Tokenizer or chat template cannot be used; the message is for the operator."""
+def _fingerprint(info: EngineInfo, tokenizer: ChatTokenizer, template: ChatTemplate) -> str:
+    parts = (info.weights_fingerprint, info.dtype, tokenizer.sha256, template.sha256, __version__)
+    return "fp_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

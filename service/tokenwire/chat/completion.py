@@ -1,0 +1,226 @@
+"""One live completion: what the engine gives becomes the events of the stream."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tokenwire.chat.choice import ChoiceText, token_text
+from tokenwire.chat.model import ServedModel
+from tokenwire.engine import protocol
+from tokenwire.engine.protocol import SequenceOutput
+from tokenwire.errors import EngineFaultError
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletionEvent,
+    ChatCompletionRequest,
+    Completed,
+    Delta,
+    EffectiveParameters,
+    Finished,
+    FinishReason,
+    Started,
+    Timings,
+    Usage,
+)
+
+logger = logging.getLogger("tokenwire.chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """When a request was accepted and under which id."""
+
+    id: str
+    created: Timestamp
+    accepted_s: float
+    """On the monotonic clock."""
+
+    @classmethod
+    def now(cls) -> "Acceptance":
+        """Accept a request."""
+        created = Timestamp()
+        created.GetCurrentTime()
+        return cls(f"chatcmpl-{secrets.token_hex(16)}", created, time.monotonic())
+
+
+class Completion:
+    """The state of one completion between the engine's outputs and the stream's events.
+
+    `sequence` counts what the engine emits: one for each token (or output without a token) and one for each finish, in
+    the engine's order. Outputs of one choice that come in a row are one delta, with the sequence of the last.
+    """
+
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        request: ChatCompletionRequest,
+        *,
+        parameters: EffectiveParameters,
+        model: ServedModel,
+        prompt_tokens: int,
+    ) -> None:
+        self._acceptance = acceptance
+        self._request = request
+        self._parameters = parameters
+        self._model = model
+        self._sequence = 0
+        self._choices = [
+            ChoiceText(model.tokenizer, stop=request.stop, min_tokens=parameters.min_tokens)
+            for _ in range(parameters.n)
+        ]
+        self._finished: dict[int, Finished] = {}
+        self._prompt_tokens = prompt_tokens
+        self._cached_tokens = 0
+        self._submitted_s = time.monotonic()
+        self._queue_s: float | None = None
+        self._first_token_s: float | None = None
+        self._last_token_s: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique id, `chatcmpl-…`."""
+        return self._acceptance.id
+
+    @property
+    def done(self) -> bool:
+        """Whether every choice has finished."""
+        return len(self._finished) == len(self._choices)
+
+    @property
+    def usage(self) -> Usage:
+        """Token counts so far. Tokens that the engine made after a stop match do not count."""
+        completion_tokens = sum(choice.num_tokens for choice in self._choices)
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=self._prompt_tokens + completion_tokens,
+            cached_prompt_tokens=self._cached_tokens,
+        )
+
+    @property
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Short names, in choice order, of the choices that have finished."""
+        names = (FinishReason.Name(self._finished[index].finish_reason) for index in sorted(self._finished))
+        return tuple(name.removeprefix("FINISH_REASON_").lower() for name in names)
+
+    def log(self, outcome: str) -> None:
+        """Write the access log's line. It has no text of the caller's or the model's."""
+        usage = self.usage
+        logger.info(
+            "%s model=%s prompt_tokens=%d completion_tokens=%d outcome=%s seconds=%.3f",
+            self.id,
+            self._model.id,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            outcome,
+            time.monotonic() - self._acceptance.accepted_s,
+        )
+
+    def started(self) -> ChatCompletionEvent:
+        """The first event."""
+        started = Started(
+            id=self.id,
+            created=self._acceptance.created,
+            model=self._model.id,
+            system_fingerprint=self._model.system_fingerprint,
+            prompt_tokens=self._prompt_tokens,
+            parameters=self._parameters,
+        )
+        return ChatCompletionEvent(sequence=0, started=started)
+
+    def events(
+        self, outputs: Sequence[SequenceOutput], *, abort: Callable[[int], None]
+    ) -> Iterator[ChatCompletionEvent]:
+        """The events of what one `receive()` gave. `abort` is told the choices that end at a stop match.
+
+        Raises `EngineFaultError` where a sequence failed.
+        """
+        self._note_times(outputs)
+        for index, run in groupby(outputs, key=lambda output: output.index):
+            if index in self._finished:
+                continue  # what the engine made before it heard of the abort
+            finished = self._feed(index, run, abort)
+            content, logprobs = self._choices[index].take()
+            if content or logprobs:
+                delta = Delta(index=index, content=content, logprobs=logprobs)
+                yield ChatCompletionEvent(sequence=self._sequence, delta=delta)
+            if finished is not None:
+                self._finished[index] = finished
+                self._sequence += 1
+                yield ChatCompletionEvent(sequence=self._sequence, finished=finished)
+
+    def completed(self) -> ChatCompletionEvent:
+        """The last event."""
+        completed = Completed(usage=self.usage, timings=self._timings())
+        return ChatCompletionEvent(sequence=self._sequence + 1, completed=completed)
+
+    def _feed(self, index: int, run: Iterator[SequenceOutput], abort: Callable[[int], None]) -> Finished | None:
+        """Give a choice its outputs, up to the one that ends it."""
+        choice = self._choices[index]
+        for output in run:
+            if output.finish_reason in (protocol.FinishReason.FAULT, protocol.FinishReason.ABORTED):
+                raise EngineFaultError(
+                    f"the engine could not go on with choice {index} after {choice.num_tokens} tokens",
+                    completion_id=self.id,
+                )
+            self._feed_tokens(choice, output)
+            if output.finish_reason is not None and choice.match is None:
+                choice.end()
+            if choice.match is not None:
+                if output.finish_reason is None:
+                    abort(index)
+                return Finished(index=index, finish_reason=FinishReason.FINISH_REASON_STOP, stop_match=choice.match)
+            if output.finish_reason is not None:
+                return self._engine_finish(output)
+        return None
+
+    def _feed_tokens(self, choice: ChoiceText, output: SequenceOutput) -> None:
+        last = len(output.token_ids) - 1
+        ends = output.finish_reason is protocol.FinishReason.STOP
+        if not output.token_ids:
+            self._sequence += 1
+        for position, token_id in enumerate(output.token_ids):
+            self._sequence += 1
+            logprobs = output.logprobs[position] if output.logprobs else None
+            choice.push(token_id, logprobs, silent=ends and position == last)
+            if choice.match is not None:
+                return
+
+    def _engine_finish(self, output: SequenceOutput) -> Finished:
+        if output.finish_reason is protocol.FinishReason.LENGTH:
+            return Finished(index=output.index, finish_reason=FinishReason.FINISH_REASON_LENGTH)
+        token_id = output.token_ids[-1]
+        is_end_of_text = token_id in self._model.info.eos_token_ids and not self._request.ignore_eos
+        return Finished(
+            index=output.index,
+            finish_reason=FinishReason.FINISH_REASON_STOP,
+            stop_match="" if is_end_of_text else token_text(self._model.tokenizer, token_id),
+        )
+
+    def _note_times(self, outputs: Sequence[SequenceOutput]) -> None:
+        if self._queue_s is None:
+            self._queue_s = self._submitted_s - self._acceptance.accepted_s + outputs[0].queue_s
+        self._cached_tokens = max(self._cached_tokens, *(output.cached_tokens for output in outputs))
+        if any(output.token_ids for output in outputs):
+            self._last_token_s = time.monotonic()
+            self._first_token_s = self._first_token_s or self._last_token_s
+
+    def _timings(self) -> Timings:
+        timings = Timings()
+        if self._queue_s is not None:
+            timings.queue.CopyFrom(_duration(self._queue_s))
+        if self._first_token_s is not None and self._last_token_s is not None:
+            timings.time_to_first_token.CopyFrom(_duration(self._first_token_s - self._acceptance.accepted_s))
+            timings.total.CopyFrom(_duration(self._last_token_s - self._acceptance.accepted_s))
+        return timings
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

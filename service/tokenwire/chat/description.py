@@ -1,0 +1,37 @@
+"""How a served model is described to callers."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tokenwire.chat.limits import MAX_STOP, MAX_STOP_TOKEN_IDS, MAX_TOP_LOGPROBS
+from tokenwire.chat.model import ServedModel
+from tokenwire.chat.parameters import DEFAULTS
+from tokenwire.v1.models_pb2 import Limits, Model
+
+
+def describe_model(model: ServedModel, *, max_n: int, max_queue: int, max_request_bytes: int) -> Model:
+    """The contract's description of a model, with the limits of this server."""
+    info = model.info
+    created = Timestamp()
+    created.FromDatetime(model.created)
+    return Model(
+        id=model.id,
+        created=created,
+        system_fingerprint=model.system_fingerprint,
+        architecture=info.architecture,
+        dtype=info.dtype,
+        device=info.device,
+        vocabulary_size=info.vocabulary_size,
+        context_length=info.context_length,
+        kv_cache_tokens=info.kv_cache_tokens,
+        limits=Limits(
+            max_request_bytes=max_request_bytes,
+            max_n=max_n,
+            max_stop=MAX_STOP,
+            max_top_logprobs=MAX_TOP_LOGPROBS,
+            max_stop_token_ids=MAX_STOP_TOKEN_IDS,
+            max_queued_choices=max_queue,
+        ),
+        defaults=DEFAULTS,
+        chat_template_sha256=model.template.sha256,
+        tokenizer_sha256=model.tokenizer.sha256,
+    )

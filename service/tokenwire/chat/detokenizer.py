@@ -1,0 +1,47 @@
+"""Token ids to text, one token at a time: what comes out, joined, is the text of decoding all of them at once."""
+
+import codecs
+
+from tokenwire.chat.tokenizer import ChatTokenizer, strip_leading_spaces
+
+
+class Detokenizer:
+    """Turns the tokens of one choice into text and never gives a part of a code point.
+
+    It joins the tokens' bytes and decodes those. `tokenizers`' `DecodeStream` is not used: its text depends on where
+    its window begins (a leading space, an invalid sequence), so its pieces do not always add up to the whole.
+    In one case `tokenizers` itself decodes differently: where a run of byte-fallback tokens is not valid UTF-8, it
+    replaces the whole run by U+FFFD, valid characters included, which no stream could take back. We replace the
+    invalid bytes only, in the stream and in `ChatTokenizer.decode` alike.
+    """
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._leading_spaces = tokenizer.leading_spaces
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def take_bytes(self, token_id: int) -> bytes:
+        """The bytes that this token adds to the text; control tokens add none. To be followed by `decode`."""
+        if self._tokenizer.is_special(token_id):
+            return b""
+        raw = self._tokenizer.token_bytes(token_id)
+        if raw and self._leading_spaces:
+            raw, self._leading_spaces = strip_leading_spaces(raw, self._leading_spaces), 0
+        return raw
+
+    def decode(self, raw: bytes) -> str:
+        """The text that these bytes complete."""
+        return self._decoder.decode(raw)
+
+    def push(self, token_id: int) -> str:
+        """The text that this token completes."""
+        return self.decode(self.take_bytes(token_id))
+
+    @property
+    def has_partial(self) -> bool:
+        """Whether bytes wait for the rest of their code point."""
+        return bool(self._decoder.getstate()[0])
+
+    def flush(self) -> str:
+        """The tokens have ended: an incomplete code point becomes U+FFFD."""
+        return self._decoder.decode(b"", final=True)

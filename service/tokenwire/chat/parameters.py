@@ -1,0 +1,69 @@
+"""The parameters in force: those of the request, the defaults, the drawn seed and the room that the prompt leaves."""
+
+import secrets
+
+from tokenwire.chat.validation import Range
+from tokenwire.engine.protocol import SamplingParams
+from tokenwire.errors import ContextLengthError, InvalidRequestError
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, EffectiveParameters
+
+DEFAULTS = EffectiveParameters(temperature=1.0, top_p=1.0, n=1, repetition_penalty=1.0)
+"""Where a request sets nothing. The seed is drawn and `max_completion_tokens` is what the context leaves."""
+
+_PLAIN_FIELDS = (
+    "temperature",
+    "top_p",
+    "n",
+    "frequency_penalty",
+    "presence_penalty",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "min_tokens",
+)
+
+
+def effective_parameters(
+    request: ChatCompletionRequest, *, prompt_tokens: int, context_length: int
+) -> EffectiveParameters:
+    """Resolve a valid request.
+
+    Raises `ContextLengthError` where prompt and answer do not fit the context, `InvalidRequestError` where
+    `min_tokens` does not.
+    """
+    room = context_length - prompt_tokens
+    asked = request.max_completion_tokens if request.HasField("max_completion_tokens") else max(room, 1)
+    if asked > room:
+        raise ContextLengthError(
+            prompt_tokens=prompt_tokens, max_completion_tokens=asked, context_length=context_length
+        )
+    if violation := Range(0, asked).violation("min_tokens", request.min_tokens):
+        raise InvalidRequestError([violation])
+    parameters = EffectiveParameters()
+    parameters.CopyFrom(DEFAULTS)
+    parameters.max_completion_tokens = asked
+    parameters.seed = request.seed if request.HasField("seed") else secrets.randbits(52)  # exact in every JSON reader
+    for field in _PLAIN_FIELDS:
+        if request.HasField(field):  # type: ignore[arg-type]
+            setattr(parameters, field, getattr(request, field))
+    return parameters
+
+
+def sampling_params(request: ChatCompletionRequest, parameters: EffectiveParameters) -> SamplingParams:
+    """What the engine is told: the parameters in force and what they leave out."""
+    return SamplingParams(
+        seed=parameters.seed,
+        max_tokens=parameters.max_completion_tokens,
+        temperature=parameters.temperature,
+        top_p=parameters.top_p,
+        top_k=parameters.top_k,
+        min_p=parameters.min_p,
+        frequency_penalty=parameters.frequency_penalty,
+        presence_penalty=parameters.presence_penalty,
+        repetition_penalty=parameters.repetition_penalty,
+        logit_bias=tuple(sorted(request.logit_bias.items())),
+        min_tokens=parameters.min_tokens,
+        ignore_eos=request.ignore_eos,
+        stop_token_ids=tuple(request.stop_token_ids),
+        top_logprobs=request.top_logprobs if request.logprobs else None,
+    )

@@ -1,0 +1,184 @@
+"""The rules of a chat request. Finds every violation, so that a caller can mend all of them at once."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+
+from tokenwire.chat.limits import (
+    MAX_LOGIT_BIAS,
+    MAX_NAME_LENGTH,
+    MAX_STOP,
+    MAX_STOP_TOKEN_IDS,
+    MAX_TOP_LOGPROBS,
+)
+from tokenwire.errors import InvalidRequestError, Violation
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ContentPart, Message, Role
+
+MISSING = "missing_required_parameter"
+MISSING_MODEL = Violation("model", "`model` is required", MISSING)
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where a number may lie, bounds included but for `above`."""
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    """The value itself is too low."""
+
+    def __str__(self) -> str:
+        if self.above is not None:
+            return f"must be in ({self.above:g}, {self.high:g}]"
+        return (
+            f"must be in [{self.low:g}, {self.high:g}]" if self.high is not None else f"must be at least {self.low:g}"
+        )
+
+    def violation(self, field: str, value: float) -> Violation | None:
+        """What is wrong with a value, if anything."""
+        kind = "integer" if isinstance(value, int) else "decimal"
+        if not isfinite(value):
+            code = "invalid_value"
+        elif self.high is not None and value > self.high:
+            code = f"{kind}_above_max_value"
+        elif (self.low is not None and value < self.low) or (self.above is not None and value <= self.above):
+            code = f"{kind}_below_min_value"
+        else:
+            return None
+        return Violation(field, f"`{field}` {self}; got {value}", code)
+
+
+RANGES = {
+    "temperature": Range(0, 2),
+    "top_p": Range(0, 1),
+    "max_completion_tokens": Range(1),
+    "frequency_penalty": Range(-2, 2),
+    "presence_penalty": Range(-2, 2),
+    "top_logprobs": Range(0, MAX_TOP_LOGPROBS),
+    "top_k": Range(0),
+    "min_p": Range(0, 1),
+    "repetition_penalty": Range(above=0, high=10),
+    "min_tokens": Range(0),
+}
+"""The optional numbers of a request whose range does not depend on the server."""
+
+
+def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int) -> None:
+    """Raise `InvalidRequestError` with every violation, if there is one.
+
+    What depends on the length of the prompt is checked by `tokenwire.chat.parameters`.
+    """
+    violations = [
+        *_check_messages(request),
+        *_check_numbers(request, max_n),
+        *_check_stop(request),
+        *_check_token_ids(request, vocabulary_size),
+        *_check_combinations(request),
+    ]
+    if violations:
+        raise InvalidRequestError(violations)
+
+
+def check_token_id(field: str, token_id: int, vocabulary_size: int) -> Iterator[Violation]:
+    """The violation of a token id outside the vocabulary."""
+    if not 0 <= token_id < vocabulary_size:
+        description = f"`{field}`: token ids must be in [0, {vocabulary_size}), the model's vocabulary; got {token_id}"
+        yield Violation(field, description)
+
+
+def _check_messages(request: ChatCompletionRequest) -> Iterator[Violation]:
+    if not request.model:
+        yield MISSING_MODEL
+    if not request.messages:
+        yield Violation("messages", "`messages` must have at least 1 message; got 0", "empty_array")
+    for index, message in enumerate(request.messages):
+        path = f"messages[{index}]"
+        yield from _check_role(path, message)
+        yield from _check_content(path, message)
+        if message.HasField("name"):
+            yield from _check_name(f"{path}.name", message.name)
+
+
+def _check_role(path: str, message: Message) -> Iterator[Violation]:
+    if message.role == Role.ROLE_UNSPECIFIED:
+        yield Violation(f"{path}.role", f"`{path}.role` is required", MISSING)
+    elif message.role not in Role.values():
+        yield Violation(f"{path}.role", f"`{path}.role` must be a known role; got {message.role}")
+    if message.HasField("refusal") and message.role != Role.ROLE_ASSISTANT:
+        yield _only_assistant(f"{path}.refusal", message)
+
+
+def _check_content(path: str, message: Message) -> Iterator[Violation]:
+    if message.WhichOneof("body") == "content_parts":
+        parts = f"{path}.content_parts.parts"
+        if not message.content_parts.parts:
+            yield Violation(parts, f"`{parts}` must have at least 1 part; got 0", "empty_array")
+        for index, part in enumerate(message.content_parts.parts):
+            yield from _check_part(f"{parts}[{index}]", part, message)
+    elif message.WhichOneof("body") is None and not (
+        message.role == Role.ROLE_ASSISTANT and message.HasField("refusal")
+    ):
+        yield Violation(f"{path}.content", f"`{path}.content` is required", MISSING)
+
+
+def _check_part(path: str, part: ContentPart, message: Message) -> Iterator[Violation]:
+    kind = part.WhichOneof("part")
+    if kind is None:
+        yield Violation(path, f"`{path}` must have `text` or `refusal`", MISSING)
+    elif kind == "refusal" and message.role != Role.ROLE_ASSISTANT:
+        yield _only_assistant(f"{path}.refusal", message)
+
+
+def _only_assistant(path: str, message: Message) -> Violation:
+    role = Role.Name(message.role) if message.role in Role.values() else message.role
+    return Violation(path, f"`{path}` is only allowed in messages of ROLE_ASSISTANT; got {role}")
+
+
+def _check_name(path: str, name: str) -> Iterator[Violation]:
+    if len(name) > MAX_NAME_LENGTH:
+        description = f"`{path}` must have at most {MAX_NAME_LENGTH} characters; got {len(name)}"
+        yield Violation(path, description, "string_above_max_length")
+    elif not _NAME.fullmatch(name):
+        yield Violation(path, f"`{path}` must be letters, digits, `_` and `-`, at least one; got {name!r}")
+
+
+def _check_numbers(request: ChatCompletionRequest, max_n: int) -> Iterator[Violation]:
+    for field, allowed in {**RANGES, "n": Range(1, max_n)}.items():
+        if request.HasField(field) and (violation := allowed.violation(field, getattr(request, field))):  # type: ignore[arg-type]
+            yield violation
+
+
+def _check_stop(request: ChatCompletionRequest) -> Iterator[Violation]:
+    yield from _check_count("stop", len(request.stop), MAX_STOP, "strings")
+    for index, stop in enumerate(request.stop[:MAX_STOP]):
+        if not stop:
+            yield Violation(f"stop[{index}]", f"`stop[{index}]` must not be empty; got ''")
+
+
+def _check_token_ids(request: ChatCompletionRequest, vocabulary_size: int) -> Iterator[Violation]:
+    yield from _check_count("stop_token_ids", len(request.stop_token_ids), MAX_STOP_TOKEN_IDS, "token ids")
+    for index, token_id in enumerate(request.stop_token_ids[:MAX_STOP_TOKEN_IDS]):
+        yield from check_token_id(f"stop_token_ids[{index}]", token_id, vocabulary_size)
+    allowed = Range(-MAX_LOGIT_BIAS, MAX_LOGIT_BIAS)
+    for token_id, bias in sorted(request.logit_bias.items()):
+        field = f"logit_bias[{token_id}]"
+        yield from check_token_id(field, token_id, vocabulary_size)
+        if violation := allowed.violation(field, bias):
+            yield violation
+
+
+def _check_count(field: str, count: int, most: int, what: str) -> Iterator[Violation]:
+    if count > most:
+        yield Violation(field, f"`{field}` must have at most {most} {what}; got {count}", "array_above_max_length")
+
+
+def _check_combinations(request: ChatCompletionRequest) -> Iterator[Violation]:
+    if request.HasField("top_logprobs") and not request.logprobs:
+        yield Violation("top_logprobs", "`top_logprobs` needs `logprobs`; got false", "invalid_parameter_combination")
+    if request.HasField("max_completion_tokens"):
+        allowed = Range(0, max(request.max_completion_tokens, 1))
+        if request.min_tokens > 0 and (violation := allowed.violation("min_tokens", request.min_tokens)):
+            yield Violation("min_tokens", f"{violation.description}, above `max_completion_tokens`", violation.code)
