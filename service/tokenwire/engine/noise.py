@@ -42,60 +42,61 @@ def _int32(word: int) -> int:
     return ((word & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
+def gumbel(words: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise, float32, from hashed int32 words; written to `out`, of the same shape.
+
+    A word x gives the uniform u = |x|·2^-31, u gives E = −log(1 − u), a standard exponential, and G = −log(E).
+    What wins a draw is a large G: a small E, hence a small u, where floats lie densest. There u is exact in steps of
+    2^-31 (0 counts as half a step), and log1p keeps that precision: a token 22 nats below the best one (32 · ln 2) can
+    still win. With −log(−log(u)) and u in steps of 2^-24, as uniform generators give it, none beyond 16 nats could.
+    The other end is coarse: u nears 1 in steps of 2^-24 and is kept below it, or E were infinite. That only rounds by
+    how much a token loses.
+    """
+    out.copy_(words)
+    # 2^31 − 128 is the largest float32 below 2^31.
+    out.abs_().clamp_(0.5, 2.0**31 - 128).mul_(-(2.0**-31))
+    return out.log1p_().neg_().log_().neg_()
+
+
 class GumbelNoise:
-    """Makes rows of noise for token ids [0, width)."""
+    """Makes rows of noise for token ids [0, width). Keeps its scratch: fresh memory costs more than the arithmetic."""
 
     def __init__(self, width: int, *, device: torch.device) -> None:
-        words = torch.arange(width, dtype=torch.int32, device=device)
-        self._scratch = torch.empty((0, width), dtype=torch.int32, device=device)
-        self._noise = torch.empty((0, width), dtype=torch.float32, device=device)
-        self._reserve(1)
-        words += _int32(_GOLDEN32)
-        shifted = self._scratch[0]
+        self._x = torch.empty((1, width), dtype=torch.int32, device=device)
+        self._shifted = torch.empty_like(self._x)
+        self._noise = torch.empty_like(self._x, dtype=torch.float32)
+        self._words = torch.arange(width, dtype=torch.int32, device=device)  # [width]
+        self._words += _int32(_GOLDEN32)
         for multiplier, shift in zip(_MURMUR, (16, 13), strict=True):
-            _xor_shift(words, shift, shifted)
-            words *= _int32(multiplier)
-        _xor_shift(words, 16, shifted)
-        self._words = words  # [width]
+            _xor_shift(self._words, shift, self._shifted[0])
+            self._words *= _int32(multiplier)
+        _xor_shift(self._words, 16, self._shifted[0])
 
     def hash(self, keys: Sequence[int]) -> torch.Tensor:
-        """int32 words, [len(keys), width], for keys made by `noise_key`."""
+        """int32 words, [len(keys), width], for keys made by `noise_key`. Overwritten by the next call."""
+        self._reserve(len(keys))
         halves = [(_int32(key >> 32), _int32(key)) for key in keys]
         k1, k2 = torch.tensor(halves, dtype=torch.int32, device=self._words.device).T.unsqueeze(2)  # each [rows, 1]
-        self._reserve(len(keys))
-        shifted = self._scratch[: len(keys)]
-        x = torch.bitwise_xor(self._words, k1)
+        x, shifted = self._x[: len(keys)], self._shifted[: len(keys)]
+        torch.bitwise_xor(self._words, k1, out=x)
         x *= _int32(_XXHASH[0])
         _xor_shift(x, 16, shifted)
         x ^= k2
         x *= _int32(_MURMUR[0])
         _xor_shift(x, 15, shifted)
-        # The last product's high bits depend on every bit before it, and they alone are what the noise lives on.
+        # The high bits of the last product depend on every bit before it, and the noise lives on the high bits.
         x *= _int32(_XXHASH[1])
         return x
 
     def rows(self, keys: Sequence[int]) -> torch.Tensor:
-        """Standard Gumbel noise, float32, [len(keys), width]. Overwritten by the next call.
-
-        A word x gives the uniform u = |x|·2^-31, u gives E = −log(1 − u), a standard exponential, and G = −log(E).
-        What wins a draw is a large G: a small E, hence a small u, where the floats lie densest: u is a multiple of
-        2^-31 and exact down to there (0 counts as half a step), and log1p keeps that precision. So a token 22 nats
-        below the best one (32 · ln 2) can still win; with −log(−log(u)) and u in steps of 2^-24, as uniform
-        generators give it, a token could win at 16 nats and none beyond. The other end is coarse, in steps of 2^-24
-        towards 1, and u is kept below 1, or E were infinite: that rounds how badly a token loses.
-        """
-        words = self.hash(keys)
-        noise = self._noise[: len(keys)]
-        noise.copy_(words)
-        # 2^31 − 128 is the largest float32 below 2^31.
-        noise.abs_().clamp_(0.5, 2.0**31 - 128).mul_(-(2.0**-31))
-        return noise.log1p_().neg_().log_().neg_()
+        """Standard Gumbel noise, float32, [len(keys), width]. Overwritten by the next call."""
+        return gumbel(self.hash(keys), out=self._noise[: len(keys)])
 
     def _reserve(self, rows: int) -> None:
-        """Have scratch for `rows` rows; fresh memory for each draw would cost more than the arithmetic."""
-        if len(self._scratch) < rows:
-            self._scratch = self._scratch.new_empty((rows, self._scratch.shape[1]))
-            self._noise = self._noise.new_empty((rows, self._noise.shape[1]))
+        if len(self._x) < rows:
+            shape = (rows, len(self._words))
+            self._x, self._shifted = self._x.new_empty(shape), self._shifted.new_empty(shape)
+            self._noise = self._noise.new_empty(shape)
 
 
 def _xor_shift(words: torch.Tensor, shift: int, scratch: torch.Tensor) -> None:
