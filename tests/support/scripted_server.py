@@ -75,7 +75,7 @@ class ScriptedServer:
         """Of the same calls."""
         self.list_calls = 0
         self.cancelled = threading.Event()
-        """A client went away from an open call."""
+        """A client went away from a chat call before its end."""
         self._scripts = list(scripts)
         self._lock = threading.Lock()
         # A client that stops half-way holds a thread until its call ends.
@@ -125,18 +125,26 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
     def _play(
         self, request: chat_pb2.ChatCompletionRequest, context: grpc.ServicerContext
     ) -> Iterator[chat_pb2.ChatCompletionEvent]:
+        gone, done = threading.Event(), threading.Event()
+
+        def on_end() -> None:
+            gone.set()
+            if not done.is_set():
+                self._server.cancelled.set()
+
+        if not context.add_callback(on_end):
+            on_end()
         for step in self._server.next_script(request, context):
             match step:
                 case Failure():
+                    done.set()
                     _fail(step, context)
                 case UntilCancelled():
-                    gone = threading.Event()
-                    if context.add_callback(gone.set):
-                        gone.wait(WAIT_S)
-                    self._server.cancelled.set()
+                    gone.wait(WAIT_S)
                     return
                 case _:
                     yield step
+        done.set()
 
 
 class _Models(models_pb2_grpc.ModelServiceServicer):

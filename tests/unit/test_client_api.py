@@ -9,8 +9,8 @@ from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 from tokenwire_client import AsyncClient, ChatParameters, Client
 
 
-def test_all_is_sorted_and_every_name_exists() -> None:
-    assert tokenwire_client.__all__ == sorted(tokenwire_client.__all__)
+def test_all_is_sorted_constants_first_and_every_name_exists() -> None:
+    assert tokenwire_client.__all__ == sorted(tokenwire_client.__all__, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(tokenwire_client, name) for name in tokenwire_client.__all__)
 
 

@@ -1,8 +1,17 @@
 """Python client of Tokenwire. Importing it never imports torch."""
 
 from tokenwire_client._aio import AsyncClient
-from tokenwire_client._connection import Transport
-from tokenwire_client._request import ChatParameters, ContentPartDict, MessageDict, Prompt, assistant, system, user
+from tokenwire_client._connection import DEFAULT_TARGET, Transport
+from tokenwire_client._request import (
+    ChatParameters,
+    ContentPartDict,
+    MessageDict,
+    Prompt,
+    assistant,
+    chat_request,
+    system,
+    user,
+)
 from tokenwire_client._stream import StreamUpdate
 from tokenwire_client._sync import Client
 from tokenwire_client.errors import (
@@ -21,6 +30,7 @@ from tokenwire_client.errors import (
 )
 
 __all__ = [
+    "DEFAULT_TARGET",
     "AsyncClient",
     "AuthenticationError",
     "BrokenStreamError",
@@ -42,6 +52,7 @@ __all__ = [
     "Transport",
     "UnavailableError",
     "assistant",
+    "chat_request",
     "system",
     "user",
 ]

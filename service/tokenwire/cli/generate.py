@@ -1,0 +1,66 @@
+"""`tokenwire generate`: one prompt, one answer; made for pipes."""
+
+import os
+import signal
+import sys
+from contextlib import closing
+from typing import Annotated
+
+from cyclopts import Parameter
+from google.protobuf.json_format import MessageToJson
+
+from tokenwire.cli.options import AnswerOptions, ServerOptions
+from tokenwire.cli.problems import explain
+from tokenwire.v1.chat_pb2 import Message
+from tokenwire_client import Client, TokenwireClientError, user
+from tokenwire_client import system as system_message
+
+
+def generate(
+    prompt: str | None = None,
+    /,
+    *,
+    server: ServerOptions = ServerOptions(),  # noqa: B008 (frozen)
+    answer: AnswerOptions = AnswerOptions(),  # noqa: B008
+    system: str = "",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Answer one prompt: the text goes to standard output as it comes, errors go to standard error.
+
+    Parameters
+    ----------
+    prompt
+        What the user says; without it, or with `-`, standard input is read.
+    system
+        Instructions to the model.
+    json
+        Print the whole completion as JSON instead of the text.
+    """
+    if prompt in (None, "-") and sys.stdin.isatty():
+        print("there is no prompt: give one, or pipe it in", file=sys.stderr)
+        return 2
+    text = sys.stdin.read() if prompt is None or prompt == "-" else prompt
+    messages = [*([system_message(system)] if system else []), user(text)]
+    try:
+        with server.connect() as client:
+            (_print_json if json else _print_text)(client, messages, answer)
+    except TokenwireClientError as error:
+        print(explain(error, target=server.target), file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has what it wanted, as `head` does. Standard output is flushed once more at exit: let it succeed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
+
+
+def _print_text(client: Client, messages: list[Message], answer: AnswerOptions) -> None:
+    with closing(client.stream(messages, **answer.parameters)) as stream:
+        for update in stream:
+            print(update.text, end="", flush=True)
+    print(flush=True)
+
+
+def _print_json(client: Client, messages: list[Message], answer: AnswerOptions) -> None:
+    completion = client.chat(messages, **answer.parameters)
+    print(MessageToJson(completion, preserving_proto_field_name=True, ensure_ascii=False), flush=True)

@@ -1,0 +1,244 @@
+"""`tokenwire chat`, `generate` and `bench` against a scripted server."""
+
+import io
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+
+from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer
+from tokenwire.cli.app import app
+from tokenwire.cli.conversation import Conversation
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, Role
+from tokenwire_client import Client
+
+TOKENWIRE = [sys.executable, "-c", "from tokenwire.cli.app import main; main()"]
+
+
+def talk(server: ScriptedServer, *lines: str | type[BaseException], output: io.StringIO | None = None) -> str:
+    """What is printed when these lines are typed. An exception stands for the key that raises it."""
+    typed: Iterator[str | type[BaseException]] = iter(lines)
+
+    def read_line() -> str:
+        line = next(typed, EOFError)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    output = output or io.StringIO()
+    with Client(server.target, timeout_s=WAIT_S) as client:
+        Conversation(
+            client,
+            target=server.target,
+            request=ChatCompletionRequest(),
+            system="",
+            read_line=read_line,
+            output=output,
+        ).run()
+    return output.getvalue()
+
+
+def roles(request: ChatCompletionRequest) -> list[str]:
+    return [f"{Role.Name(message.role)}: {message.content}" for message in request.messages]
+
+
+def test_an_answer_is_shown_and_remembered() -> None:
+    with ScriptedServer(answer("one ", "two"), answer("three")) as server:
+        assert talk(server, "first", "", "second") == "one two\nthree\n"
+    assert roles(server.requests[1]) == ["ROLE_USER: first", "ROLE_ASSISTANT: one two", "ROLE_USER: second"]
+
+
+def test_instructions_and_parameters_reach_the_server() -> None:
+    with ScriptedServer(answer("one")) as server:
+        talk(server, "/system be brief", "/set temperature 0.2", "/set stop END", "hi", "/system", "hi")
+    assert roles(server.requests[0]) == ["ROLE_SYSTEM: be brief", "ROLE_USER: hi"]
+    assert (server.requests[0].temperature, list(server.requests[0].stop)) == (0.2, ["END"])
+    assert roles(server.requests[1])[0] == "ROLE_USER: hi"
+
+
+def test_reset_forgets_the_conversation_only() -> None:
+    with ScriptedServer(answer("one")) as server:
+        talk(server, "/set top_k 5", "hi", "/reset", "again")
+    assert roles(server.requests[1]) == ["ROLE_USER: again"]
+    assert server.requests[1].top_k == 5
+
+
+def test_show_tells_the_state() -> None:
+    with ScriptedServer(answer("one")) as server:
+        shown = talk(server, "/system be brief", "/set seed 7", "hi", "/show")
+    assert shown == "one\nsystem: be brief\nseed: 7\nmessages: 2\n"
+
+
+def test_mistakes_are_told_and_send_nothing() -> None:
+    with ScriptedServer(answer("one")) as server:
+        shown = talk(server, "/st 1", "/set temperature hot", "/help")
+    assert "there is no command /st" in shown
+    assert "`temperature` must be a number; got hot" in shown
+    assert "/reset" in shown
+    assert server.requests == []
+
+
+def test_two_slashes_send_a_line_that_begins_with_one() -> None:
+    with ScriptedServer(answer("one")) as server:
+        talk(server, "//etc is what?")
+    assert roles(server.requests[0]) == ["ROLE_USER: /etc is what?"]
+
+
+def test_a_failed_question_is_told_and_forgotten() -> None:
+    bad = Failure(grpc.StatusCode.INTERNAL, "the engine died", [ErrorInfo(reason="ENGINE_FAULT")])
+    with ScriptedServer([bad], answer("one")) as server:
+        assert talk(server, "first", "second") == "error: the engine died\none\n"
+    assert roles(server.requests[1]) == ["ROLE_USER: second"]
+
+
+def test_ctrl_c_at_the_prompt_and_quit() -> None:
+    with ScriptedServer(answer("one")) as server:
+        assert talk(server, KeyboardInterrupt, "/quit", "never read") == "\n/quit or ^D leaves\n"
+    assert server.requests == []
+
+
+class InterruptedOutput(io.StringIO):
+    """^C is pressed when a text is seen."""
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if text == "half":
+            raise KeyboardInterrupt
+        return written
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_what_came() -> None:
+    with ScriptedServer([*answer("half")[:2], UntilCancelled()], answer("whole")) as server:
+        assert talk(server, "first", "second", output=InterruptedOutput()) == "half\n[stopped]\nwhole\n"
+        assert server.cancelled.wait(WAIT_S)
+    assert roles(server.requests[1]) == ["ROLE_USER: first", "ROLE_ASSISTANT: half", "ROLE_USER: second"]
+
+
+def read_until(process: "subprocess.Popen[bytes]", text: str) -> str:
+    """Standard output up to and with the text."""
+    assert process.stdout is not None
+    seen = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while text.encode() not in seen:
+            assert selector.select(WAIT_S), f"no {text!r} within {WAIT_S} s after {seen!r}"
+            chunk = os.read(process.stdout.fileno(), 4096)
+            assert chunk, f"output ended before {text!r}: {seen!r}"
+            seen += chunk
+    return seen.decode()
+
+
+def test_a_real_interrupt_stops_the_answer_and_not_the_program() -> None:
+    with ScriptedServer([*answer("half")[:2], UntilCancelled()]) as server:
+        command = [*TOKENWIRE, "chat", "--target", server.target]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write(b"hi\n")
+            process.stdin.flush()
+            read_until(process, "half")
+            process.send_signal(signal.SIGINT)
+            read_until(process, "[stopped]")
+            assert server.cancelled.wait(WAIT_S)
+            rest, _ = process.communicate(b"/show\n", timeout=WAIT_S)
+    assert b"messages: 2" in rest
+    assert process.returncode == 0
+
+
+def run(*arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [*TOKENWIRE, *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_chat_says_that_no_server_answers() -> None:
+    with ScriptedServer(answer("one")) as server:
+        target = server.target
+    result = run("chat", "--target", target)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"no server answers at {target}")
+
+
+def test_chat_says_that_the_model_is_loading() -> None:
+    with ScriptedServer(answer("one"), models=()) as server:
+        result = run("chat", "--target", server.target)
+    assert result.returncode == 1
+    assert "is still loading its model" in result.stderr
+
+
+def test_generate_takes_the_prompt_from_its_argument_or_from_standard_input() -> None:
+    with ScriptedServer(answer("one ", "two")) as server:
+        from_argument = run("generate", "hi", "--system", "be brief", "--temperature", "0", "--target", server.target)
+        from_stdin = run("generate", "--target", server.target, stdin="piped")
+    assert (from_argument.stdout, from_stdin.stdout) == ("one two\n", "one two\n")
+    assert roles(server.requests[0]) == ["ROLE_SYSTEM: be brief", "ROLE_USER: hi"]
+    assert server.requests[0].HasField("temperature")
+    assert roles(server.requests[1]) == ["ROLE_USER: piped"]
+
+
+def test_generate_prints_the_whole_completion_as_json() -> None:
+    with ScriptedServer(answer("one ", "two")) as server:
+        completion = json.loads(run("generate", "hi", "--json", "--target", server.target).stdout)
+    assert completion["choices"][0]["content"] == "one two"
+    assert completion["usage"]["total_tokens"] == 5
+
+
+def test_generate_tells_an_error_on_standard_error() -> None:
+    with ScriptedServer([Failure(grpc.StatusCode.INVALID_ARGUMENT, "`top_p` must be in [0, 1]; got 7")]) as server:
+        result = run("generate", "hi", "--target", server.target)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "`top_p` must be in [0, 1]; got 7\n")
+
+
+def test_generate_into_a_closed_pipe_ends_quietly_and_cancels_the_call() -> None:
+    with ScriptedServer([*answer(*["text"] * 50)[:51], UntilCancelled()]) as server:
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [*TOKENWIRE, "generate", "hi", "--target", server.target]
+        result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+        os.close(writer)
+        assert server.cancelled.wait(WAIT_S)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def call(*arguments: str) -> int:
+    """The exit code of a command that runs in this process."""
+    with pytest.raises(SystemExit) as caught:
+        app([*arguments])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_bench_reports_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "figures.json"
+    with ScriptedServer(answer("a", "b", "c")) as server:
+        arguments = ["--concurrency", "1,3", "--rounds", "2", "--prompt-tokens", "40", "--json", str(file)]
+        assert call("bench", "--target", server.target, *arguments) == 0
+    levels = json.loads(file.read_text())["levels"]
+    assert [(level["concurrency"], level["requests"], level["errors"]) for level in levels] == [(1, 2, {}), (3, 6, {})]
+    assert [level["completion_tokens"] for level in levels] == [6, 18]
+    for level in levels:
+        assert level["output_tokens_per_s"] == pytest.approx(level["completion_tokens"] / level["wall_s"])
+        assert 0 < level["time_to_first_token_s"]["p50"] <= level["request_s"]["p99"] <= level["wall_s"]
+    assert "output tok/s" in capsys.readouterr().out
+    assert {len(request.messages[0].content) for request in server.requests} == {40}
+    assert server.requests[-1].ignore_eos
+    assert server.requests[-1].max_completion_tokens == 96
+
+
+def test_bench_counts_errors_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    full = Failure(grpc.StatusCode.UNAVAILABLE, "full", [ErrorInfo(reason="QUEUE_FULL")])
+    with ScriptedServer(answer("a"), [full], answer("a")) as server:
+        assert call("bench", "--target", server.target, "--concurrency", "1", "--rounds", "3") == 1
+    assert "1 streams: 1 × full" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("levels", ["0", "1,", "1,a", "-1"])
+def test_bench_refuses_levels_that_are_no_numbers(levels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("bench", f"--concurrency={levels}") != 0
+    assert f"got '{levels}'" in " ".join(capsys.readouterr().err.split())
