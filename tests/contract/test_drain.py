@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 
 from conftest import TIMEOUT_S, ignore_progress
 from support.fake_engine import FakeEngine, output
+from support.slow_engine import SlowEngine
 from tokenwire.chat.model import ServedModel
 from tokenwire.config import ServeConfig
 from tokenwire.engine.protocol import FinishReason
@@ -119,6 +120,14 @@ async def test_the_death_of_the_engine_fails_streams_and_ends_the_server(
             await read_to_end(stream)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
+
+
+async def test_a_signal_while_loading_ends_the_server(serve_config: ServeConfig) -> None:
+    slow = SlowEngine()
+    running = Running(Server(serve_config, slow))
+    await asyncio.wait_for(slow.is_starting.wait(), TIMEOUT_S)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
 
 
 async def test_a_cancelled_call_is_freed_at_once(

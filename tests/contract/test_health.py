@@ -9,10 +9,13 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from conftest import TIMEOUT_S, ignore_progress
 from support.fake_engine import FakeEngine
+from support.slow_engine import SlowEngine
 from tokenwire.config import ServeConfig
 from tokenwire.rpc.health import LIVE, SERVICES
 from tokenwire.server import Server
 from tokenwire.v1 import chat_pb2, models_pb2, tokens_pb2
+from tokenwire.v1.tokens_pb2 import TokenizeRequest
+from tokenwire.v1.tokens_pb2_grpc import TokenServiceStub
 
 READINESS = ("", *SERVICES)
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -60,20 +63,6 @@ async def test_a_watcher_sees_the_drain(server: Server, channel: grpc.aio.Channe
     watch.cancel()
 
 
-class SlowEngine(FakeEngine):
-    """Starts when it is told to."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.may_start = asyncio.Event()
-        self.is_starting = asyncio.Event()
-
-    async def start(self, on_progress):  # type: ignore[no-untyped-def]
-        self.is_starting.set()
-        await self.may_start.wait()
-        return await super().start(on_progress)
-
-
 async def test_a_loading_server_is_live_and_not_serving(engine: FakeEngine, serve_config: ServeConfig) -> None:
     slow = SlowEngine(engine.script, info=engine.info)
     server = Server(serve_config, slow)
@@ -83,6 +72,9 @@ async def test_a_loading_server_is_live_and_not_serving(engine: FakeEngine, serv
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             assert await statuses(channel) == {NOT_SERVING}
             assert await is_live(channel)
+            with pytest.raises(grpc.aio.AioRpcError, match="loading") as caught:
+                await TokenServiceStub(channel).Tokenize(TokenizeRequest(model="tiny"), timeout=TIMEOUT_S)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             slow.may_start.set()
             await asyncio.wait_for(starting, TIMEOUT_S)
             assert await statuses(channel) == {SERVING}
