@@ -1,7 +1,7 @@
 """The client for asyncio: one channel an event loop, made when the loop makes its first call."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
@@ -110,7 +110,7 @@ class AsyncClient:
 
     async def detokenize(
         self,
-        token_ids: list[int],
+        token_ids: Sequence[int],
         *,
         model: str | None = None,
         skip_special_tokens: bool = False,

@@ -1,6 +1,6 @@
 """The client for ordinary code: one channel, calls that block."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Self, TypeVar, Unpack
 
 import grpc
@@ -106,7 +106,7 @@ class Client:
 
     def detokenize(
         self,
-        token_ids: list[int],
+        token_ids: Sequence[int],
         *,
         model: str | None = None,
         skip_special_tokens: bool = False,

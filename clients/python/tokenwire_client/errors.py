@@ -78,7 +78,10 @@ class ResourceExhaustedError(TokenwireClientError):
 
 
 class UnavailableError(TokenwireClientError):
-    """Not reachable, loading, full or draining. It was tried again already; nothing was generated."""
+    """Not reachable, loading, full or draining; or the connection broke in the middle of an answer.
+
+    gRPC has tried again already where nothing of the answer had come.
+    """
 
 
 class DeadlineExceededError(TokenwireClientError):

@@ -37,7 +37,7 @@ def chat(
                 target=server.target,
                 request=chat_request([], answer.parameters),
                 system=system,
-                read_line=lambda: input("> " if is_terminal else ""),
+                read_line=_read_typed_line if is_terminal else input,
                 output=sys.stdout,
             )
             conversation.run()
@@ -45,3 +45,12 @@ def chat(
         print(explain(error, target=server.target), file=sys.stderr)
         return 1
     return int(conversation.has_failed and not is_terminal)
+
+
+def _read_typed_line() -> str:
+    try:
+        return input("> ")
+    except EOFError:
+        # ^D leaves the cursor behind the prompt.
+        print()
+        raise

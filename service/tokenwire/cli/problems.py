@@ -12,7 +12,8 @@ def explain(error: TokenwireClientError, *, target: str) -> str:
             case "DRAINING":
                 return f"the server at {target} is shutting down"
             case "":
-                return f"no server answers at {target}; start one with `tokenwire serve` or name another with --target"
+                hint = "start one with `tokenwire serve` or name another with --target"
+                return f"no server answers at {target}; {hint}\n({error})"
     if error.violations:
         return "\n".join(violation.description for violation in error.violations)
     return str(error)
