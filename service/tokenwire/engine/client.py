@@ -217,5 +217,6 @@ async def _wait_or_kill(process: Process, timeout_s: float) -> None:
     try:
         await asyncio.wait_for(process.wait(), timeout_s)
     except TimeoutError:
-        process.kill()
+        if process.returncode is None:  # a second stop finds it dead already, and a timeout of 0 does not look
+            process.kill()
         await process.wait()
