@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
@@ -70,6 +70,25 @@ def make_tokenizer(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE) -
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS * 3, trainer=trainer)
+    save_tokenizer(tokenizer, folder, chat_template=chat_template)
+    return tokenizer
+
+
+def make_sentencepiece_tokenizer(folder: Path, *, chat_template: str | None = CHAT_TEMPLATE) -> Tokenizer:
+    """The same in the style of SentencePiece as Llama 2 has it: `▁` for a space, `<0x0A>` for other bytes."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=240, show_progress=False)
+    trained.train_from_iterator(CORPUS[:5] * 3, trainer=trainer)
+    model = json.loads(trained.to_str())["model"]
+    pieces = [*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256)), *model["vocab"]]
+    vocabulary = {piece: token_id for token_id, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [tuple(merge) for merge in model["merges"]], byte_fallback=True))
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     save_tokenizer(tokenizer, folder, chat_template=chat_template)
     return tokenizer
 

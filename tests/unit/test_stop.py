@@ -1,0 +1,62 @@
+"""Stop strings against a naive search in the whole text."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenwire.chat.stop import StopMatcher
+
+LETTERS = st.text("abc", max_size=30)
+STOPS = st.lists(st.text("abc", min_size=1, max_size=5), max_size=4)
+
+
+def naive(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+    for end in range(len(text) + 1):
+        if ending := [stop for stop in stops if text[:end].endswith(stop)]:
+            match = max(ending, key=len)
+            return text[: end - len(match)], match
+    return text, None
+
+
+def run(pieces: Sequence[str], stops: Sequence[str]) -> tuple[str, str | None]:
+    matcher, text = StopMatcher(stops), ""
+    for piece in pieces:
+        result = matcher.push(piece)
+        text += result.text
+        if result.match is not None:
+            return text, result.match
+    return text + matcher.flush(), None
+
+
+@given(st.lists(LETTERS), STOPS)
+def test_any_split_gives_what_a_search_in_the_whole_text_gives(pieces: list[str], stops: list[str]) -> None:
+    assert run(pieces, stops) == naive("".join(pieces), stops)
+
+
+@given(LETTERS, STOPS)
+def test_what_is_held_back_is_the_longest_beginning_of_a_stop_string_and_no_more(text: str, stops: list[str]) -> None:
+    matcher = StopMatcher(stops)
+    result = matcher.push(text)
+    if result.match is None:
+        suffixes = (text[start:] for start in range(len(text) + 1))
+        assert matcher.flush() == next(s for s in suffixes if any(stop.startswith(s) for stop in stops) or not s)
+
+
+@pytest.mark.parametrize("pieces", [["one END two"], ["one E", "N", "D two"], [*"one END two"]])
+def test_a_match_across_tokens_is_cut_exactly(pieces: list[str]) -> None:
+    assert run(pieces, ["END"]) == ("one ", "END")
+
+
+def test_a_beginning_that_does_not_become_a_match_is_released() -> None:
+    matcher = StopMatcher(["END"])
+    assert [matcher.push(piece).text for piece in ("x", "EN", "T")] == ["x", "", "ENT"]
+
+
+def test_the_match_that_is_complete_first_wins() -> None:
+    assert run(["abcd"], ["abcd", "bc"]) == ("a", "bc")
+
+
+def test_without_stop_strings_nothing_is_held_back() -> None:
+    assert StopMatcher([]).push("text").text == "text"

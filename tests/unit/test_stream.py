@@ -1,0 +1,107 @@
+"""The grammar of a stream, rule by rule, and its folding."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from tokenwire.stream import StreamChecker, StreamFolder, StreamGrammarError
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletionEvent,
+    Completed,
+    Delta,
+    EffectiveParameters,
+    Finished,
+    FinishReason,
+    Started,
+    TokenLogprob,
+    Usage,
+)
+
+
+def started(n: int = 1) -> ChatCompletionEvent:
+    return ChatCompletionEvent(
+        started=Started(id="chatcmpl-1", model="m", prompt_tokens=3, parameters=EffectiveParameters(n=n))
+    )
+
+
+def delta(content: str, index: int = 0) -> ChatCompletionEvent:
+    return ChatCompletionEvent(delta=Delta(index=index, content=content, logprobs=[TokenLogprob(token=content)]))
+
+
+def finished(index: int = 0, reason: "FinishReason.ValueType" = FinishReason.FINISH_REASON_STOP) -> ChatCompletionEvent:
+    return ChatCompletionEvent(finished=Finished(index=index, finish_reason=reason, stop_match="!"))
+
+
+def completed() -> ChatCompletionEvent:
+    return ChatCompletionEvent(completed=Completed(usage=Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5)))
+
+
+def check(events: Iterable[ChatCompletionEvent], sequences: Iterable[int] | None = None) -> None:
+    checker = StreamChecker()
+    for event, sequence in zip(events, sequences or range(100), strict=False):
+        event.sequence = sequence
+        checker.check(event)
+    checker.end()
+
+
+def test_a_whole_stream_passes() -> None:
+    check([started(2), delta("a"), delta("b", 1), finished(1), delta("c"), finished(0), completed()])
+
+
+def test_sequences_may_leave_numbers_out() -> None:
+    check([started(), finished(), completed()], [0, 7, 9])
+
+
+def test_an_event_of_an_unknown_kind_passes() -> None:
+    check([started(), ChatCompletionEvent(), finished(), completed()])
+
+
+UNSPECIFIED = FinishReason.FINISH_REASON_UNSPECIFIED
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([delta("a")], "before `started`"),
+        ([finished()], "before `started`"),
+        ([completed()], "before `started`"),
+        ([started(), started()], "second `started`"),
+        ([started(), delta("a", 1)], "choice 1"),
+        ([started(), finished(), delta("a")], "choice 0"),
+        ([started(), finished(), finished()], "choice 0"),
+        ([started(), finished(reason=UNSPECIFIED)], "without a reason"),
+        ([started(2), finished(), completed()], r"choices \[1\] are open"),
+        ([started(), finished(), completed(), delta("a")], "after `completed`"),
+        ([started(), finished()], "without `completed`"),
+        ([], "without `completed`"),
+    ],
+)
+def test_a_broken_stream_is_told_what_is_wrong(events: list[ChatCompletionEvent], message: str) -> None:
+    with pytest.raises(StreamGrammarError, match=message):
+        check(events)
+
+
+@pytest.mark.parametrize("sequences", [[0, 0, 1], [1, 2, 1]])
+def test_sequences_must_increase(sequences: list[int]) -> None:
+    with pytest.raises(StreamGrammarError, match="sequence"):
+        check([started(), finished(), completed()], sequences)
+
+
+def test_folding_joins_each_choice_and_keeps_the_rest() -> None:
+    folder = StreamFolder()
+    for event in [started(2), delta("a"), delta("x", 1), delta("b"), finished(0), finished(1), completed()]:
+        folder.add(event)
+    completion = folder.completion
+    assert [choice.content for choice in completion.choices] == ["ab", "x"]
+    assert [lp.token for lp in completion.choices[0].logprobs] == ["a", "b"]
+    assert completion.choices[1].stop_match == "!"
+    assert (completion.id, completion.usage.total_tokens) == ("chatcmpl-1", 5)
+
+
+def test_a_stream_can_be_folded_while_it_runs() -> None:
+    folder = StreamFolder()
+    contents = []
+    for event in [started(), delta("a"), delta("b"), delta("c")]:
+        folder.add(event)
+        contents.append(folder.completion.choices[0].content)
+    assert contents == ["", "a", "ab", "abc"]
