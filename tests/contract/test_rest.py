@@ -13,7 +13,7 @@ import pytest
 from support.fake_engine import FakeEngine, answer, make_info, output
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.service import ChatService
-from tokenwire.engine.protocol import FinishReason, Progress
+from tokenwire.engine.protocol import FinishReason
 from tokenwire.errors import EngineFaultError
 from tokenwire.listen import listen
 from tokenwire.rest.app import create_app
@@ -29,10 +29,6 @@ TOKENS = (300, 301, 302)
 Json = dict[str, object]
 
 
-def ignore_progress(progress: Progress) -> None:
-    """For starts that nobody watches."""
-
-
 @dataclass(frozen=True, slots=True)
 class Api:
     """A running REST server and what stands behind it."""
@@ -40,7 +36,6 @@ class Api:
     engine: FakeEngine
     service: ChatService
     http: httpx.AsyncClient
-    openai: openai.AsyncOpenAI
 
     async def chat(self, **fields: object) -> Json:
         answered = await self.http.post(PATH, json={**CHAT, **fields})
@@ -58,35 +53,46 @@ class Api:
     async def chunks(self, **fields: object) -> list[Json]:
         """The chunks of a streamed answer that ends well."""
         lines = await self.stream_lines(**fields)
-        assert lines[-1] == "data: [DONE]"
-        return [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+        assert lines.pop() == "data: [DONE]"
+        return [json.loads(line.removeprefix("data: ")) for line in lines if line != ": keepalive"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path) -> ServedModel:
+    """The tiny model under a name with a slash."""
+    return ServedModel.load(MODEL, make_info(tiny_folder))
 
 
 @pytest.fixture
-async def loading(tiny_folder: Path) -> AsyncIterator[Api]:
+async def loading() -> AsyncIterator[Api]:
     """A server whose model is not loaded yet."""
-    engine = FakeEngine(answer(TOKENS), info=make_info(tiny_folder))
+    engine = FakeEngine(answer(TOKENS))
     service = ChatService(engine, max_queue=4, max_request_bytes=MAX_BODY_BYTES)
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = RestServer(create_app(service, max_body_bytes=MAX_BODY_BYTES, keepalive_s=0.01), listener)
     server.start()
     try:
-        async with (
-            httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as http,
-            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="-", max_retries=0, timeout=TIMEOUT_S) as sdk,
-        ):
-            yield Api(engine, service, http, sdk)
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, verify=False) as http:
+            yield Api(engine, service, http)
     finally:
         await engine.stop()
         await server.stop()
 
 
 @pytest.fixture
-async def api(loading: Api) -> Api:
+async def api(loading: Api, model: ServedModel) -> Api:
     """A server that serves."""
-    loading.service.open(ServedModel.load(MODEL, await loading.engine.start(ignore_progress)))
+    loading.service.open(model)
     return loading
+
+
+@pytest.fixture
+async def sdk(api: Api) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The OpenAI SDK, pointed at the server."""
+    url = f"{api.http.base_url}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="-", max_retries=0, timeout=TIMEOUT_S) as client:
+        yield client
 
 
 def error_of(answered: httpx.Response) -> Json:
@@ -215,8 +221,8 @@ async def test_a_folded_stream_is_the_unary_answer(api: Api, fields: Mapping[str
     assert without_times(fold(chunks)) == without_times(await api.chat(**fields))
 
 
-async def test_the_openai_sdk_reads_an_answer(api: Api) -> None:
-    completion = await api.openai.chat.completions.create(
+async def test_the_openai_sdk_reads_an_answer(sdk: openai.AsyncOpenAI) -> None:
+    completion = await sdk.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "hello"}], n=2, logprobs=True, top_logprobs=2, max_tokens=2
     )
     assert [choice.finish_reason for choice in completion.choices] == ["length", "length"]
@@ -230,8 +236,8 @@ async def test_the_openai_sdk_reads_an_answer(api: Api) -> None:
     assert completion.usage.completion_tokens == 4
 
 
-async def test_the_openai_sdk_reads_a_stream(api: Api) -> None:
-    stream = await api.openai.chat.completions.create(
+async def test_the_openai_sdk_reads_a_stream(api: Api, sdk: openai.AsyncOpenAI) -> None:
+    stream = await sdk.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": [{"type": "text", "text": "hello"}]}],
         stream=True,
@@ -244,12 +250,12 @@ async def test_the_openai_sdk_reads_a_stream(api: Api) -> None:
     assert chunks[-1].usage is not None
 
 
-async def test_the_openai_sdk_raises_typed_errors(api: Api) -> None:
+async def test_the_openai_sdk_raises_typed_errors(sdk: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
-        await api.openai.chat.completions.create(model="none", messages=[{"role": "user", "content": "hello"}])
+        await sdk.chat.completions.create(model="none", messages=[{"role": "user", "content": "hello"}])
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
     with pytest.raises(openai.BadRequestError) as bad:
-        await api.openai.chat.completions.create(
+        await sdk.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "hello"}], temperature=3, stream=True
         )
     assert (bad.value.code, bad.value.param) == ("decimal_above_max_value", "temperature")
@@ -268,7 +274,7 @@ async def test_the_openai_sdk_raises_typed_errors(api: Api) -> None:
         ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "integer_below_min_value"),
         ({"max_tokens": 5000}, 400, "messages", "context_length_exceeded"),
         ({"tools": [{}]}, 400, "tools", "unsupported_parameter"),
-        ({"n": 5}, 503, None, "queue_full"),
+        ({"n": 5}, 400, "n", "integer_above_max_value"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -278,8 +284,18 @@ async def test_a_refusal_is_a_plain_http_error(
     answered = await api.http.post(PATH, json={**CHAT, "stream": stream, **fields})
     assert answered.status_code == status
     error = error_of(answered)
-    assert (error["param"], error["code"]) == (param, code)
-    assert ("retry-after" in answered.headers) == (status == 503)
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
+
+
+async def test_a_full_queue_says_when_to_come_back(api: Api) -> None:
+    go_on = asyncio.Event()
+    api.engine.script = [go_on, *([output(TOKENS[0], index=index, finish=FinishReason.STOP)] for index in range(4))]
+    async with api.http.stream("POST", PATH, json={**CHAT, "stream": True, "n": 4}) as first:
+        refused = await api.http.post(PATH, json=CHAT)
+        go_on.set()
+        assert (await first.aread()).endswith(b"data: [DONE]\n\n")
+    assert (refused.status_code, error_of(refused)["code"]) == (503, "queue_full")
+    assert int(refused.headers["retry-after"]) >= 1
 
 
 async def test_every_violation_is_in_the_message_under_its_name_in_the_body(api: Api) -> None:
@@ -342,9 +358,9 @@ async def test_a_fault_before_the_end_is_an_event_and_no_done(api: Api) -> None:
     assert "data: [DONE]" not in lines
 
 
-async def test_the_openai_sdk_raises_a_fault_in_a_stream(api: Api) -> None:
+async def test_the_openai_sdk_raises_a_fault_in_a_stream(api: Api, sdk: openai.AsyncOpenAI) -> None:
     api.engine.script = [[output(TOKENS[0])], EngineFaultError("the engine died")]
-    stream = await api.openai.chat.completions.create(
+    stream = await sdk.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "hello"}], stream=True
     )
     with pytest.raises(openai.APIError, match="the engine died"):
@@ -411,24 +427,24 @@ async def test_fields_that_nobody_knows_are_named_in_a_header(api: Api, stream: 
     assert answered.headers["x-tokenwire-ignored-fields"] == "mood, %C3%A9%0D%0Ax%3A%20y"
 
 
-async def test_models_are_listed_and_found_with_a_slash_raw_or_escaped(api: Api) -> None:
+async def test_models_are_listed_and_found_with_a_slash_raw_or_escaped(api: Api, sdk: openai.AsyncOpenAI) -> None:
     listed = (await api.http.get("/v1/models")).json()
     assert listed["object"] == "list"
     (model,) = listed["data"]
     assert (model["id"], model["object"], model["owned_by"]) == (MODEL, "model", "tokenwire")
     assert (await api.http.get("/v1/models/org/tiny")).json() == model
     assert (await api.http.get("/v1/models/org%2Ftiny")).json() == model
-    assert (await api.openai.models.retrieve(MODEL)).created == model["created"]
+    assert (await sdk.models.retrieve(MODEL)).created == model["created"]
 
 
-async def test_health_and_refusals_follow_the_life_of_the_service(loading: Api) -> None:
+async def test_health_and_refusals_follow_the_life_of_the_service(loading: Api, model: ServedModel) -> None:
     health = await loading.http.get("/health")
     assert (health.status_code, health.json()) == (503, {"status": "loading"})
     refused = await loading.http.post(PATH, json=CHAT)
     assert (refused.status_code, error_of(refused)["code"]) == (503, "model_loading")
     assert (await loading.http.get("/v1/models")).json()["data"] == []
 
-    loading.service.open(ServedModel.load(MODEL, await loading.engine.start(ignore_progress)))
+    loading.service.open(model)
     health = await loading.http.get("/health")
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
 

@@ -22,7 +22,7 @@ def parse_message(**fields: object) -> Message:
 
 def violations(body: Mapping[str, object]) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequestError) as caught:
-        parse_chat_request(body)
+        parse(**body)
     return [(violation.field, violation.code) for violation in caught.value.violations]
 
 
@@ -108,6 +108,11 @@ def test_a_scalar_of_a_wrong_type_is_refused_by_name(name: str, value: object) -
 )
 def test_a_bad_value_is_refused_with_its_path_and_code(body: Mapping[str, object], path: str, code: str) -> None:
     assert violations(body) == [(path, code)]
+
+
+@pytest.mark.parametrize("name", ["model", "messages"])
+def test_what_is_required_is_missed(name: str) -> None:
+    assert violations({name: None}) == [(name, "missing_required_parameter")]
 
 
 def test_every_violation_is_reported_at_once() -> None:

@@ -21,6 +21,7 @@ _PART_SCALARS = scalar_readers(ContentPart)
 _ROLES: Mapping[str, Role.ValueType] = {
     name.removeprefix("ROLE_").lower(): value for name, value in Role.items() if value != Role.ROLE_UNSPECIFIED
 }
+_REQUIRED = ("model", "messages")
 _TOKEN_ID = re.compile(r"0|-?[1-9][0-9]*")
 
 
@@ -54,6 +55,9 @@ def parse_chat_request(body: Mapping[str, object]) -> ParsedRequest:
     reader = JsonReader()
     message = ChatCompletionRequest()
     given = {name: value for name, value in body.items() if value is not None}
+    for name in _REQUIRED:
+        if name not in given:
+            reader.reject(name, "missing_required_parameter", "is required")
     stream = reader.boolean(given.pop("stream", False), "stream") or False
     include_usage = _read_stream_options(reader, given.pop("stream_options", None), stream=stream)
     json_names = _rename_older_forms(reader, given)

@@ -26,12 +26,9 @@ def stream_response(
     client that goes away among it, closes `events`. A quiet stream carries a comment each `keepalive_s` seconds."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(writer, events)
         response = EventSourceResponse(
-            _body(writer, events),
-            headers=headers,
-            sep="\n",
-            ping=keepalive_s,
-            ping_message_factory=lambda: ServerSentEvent(comment="keepalive", sep="\n"),
+            body.pieces(), headers=headers, ping=keepalive_s, ping_message_factory=body.keepalive
         )
         async with aclosing(events):
             await response(scope, receive, send)
@@ -39,17 +36,31 @@ def stream_response(
     return respond
 
 
-async def _body(writer: ChunkWriter, events: AsyncIterator[ChatCompletionEvent]) -> AsyncGenerator[bytes, None]:
-    """A failure is an event with the error object, and then there is no `[DONE]`."""
-    try:
-        for chunk in writer.opening():
-            yield _data(chunk)
-        async for event in events:
-            for chunk in writer.chunks(event):
+class _Body:
+    """What is sent: the chunks and `[DONE]`, or after a failure the error object instead; then nothing, not even a
+    comment."""
+
+    def __init__(self, writer: ChunkWriter, events: AsyncIterator[ChatCompletionEvent]) -> None:
+        self._writer = writer
+        self._events = events
+        self._ended = False
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for chunk in self._writer.opening():
                 yield _data(chunk)
-        yield _DONE
-    except Exception as exc:  # the status line is sent: an exception would reach the client as a cut connection only
-        yield _data(error_json(told(exc)))
+            async for event in self._events:
+                for chunk in self._writer.chunks(event):
+                    yield _data(chunk)
+            last = _DONE
+        except Exception as exc:  # the status line is sent: raised, it would reach the client as a cut connection only
+            last = _data(error_json(told(exc)))
+        self._ended = True
+        yield last
+
+    def keepalive(self) -> ServerSentEvent:
+        """A comment; no byte once the last piece is on its way."""
+        return ServerSentEvent(sep="") if self._ended else ServerSentEvent(comment="keepalive", sep="\n")
 
 
 def _data(value: Mapping[str, object]) -> bytes:
