@@ -134,7 +134,9 @@ class Sampler:
         for group in self._groups(rows):
             # Nothing is written into the logits of unedited greedy rows: the usual batch of them needs no copy.
             whole = len(group) == len(rows)
-            drawn[group] = self._draw(logits if whole else logits[group], [rows[i] for i in group], copied=not whole)
+            indices = torch.tensor(group, device=self._device)
+            selected = logits if whole else logits.index_select(0, indices)
+            drawn[indices] = self._draw(selected, [rows[i] for i in group], copied=not whole)
         token_ids: list[int] = drawn.tolist()
         logprobs = _logprobs(logits, rows, token_ids)
         for row, token_id in zip(rows, token_ids, strict=True):
@@ -204,7 +206,9 @@ def _logprobs(logits: torch.Tensor, rows: Sequence[_Row], token_ids: Sequence[in
     if not asked:
         return {}
     indices = list(asked)
-    selected = logits if len(indices) == len(rows) else logits[indices]
+    selected = (
+        logits if len(indices) == len(rows) else logits.index_select(0, torch.tensor(indices, device=logits.device))
+    )
     return dict(
         zip(indices, token_logprobs(selected, [token_ids[i] for i in indices], list(asked.values())), strict=True)
     )
