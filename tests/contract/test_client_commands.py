@@ -17,7 +17,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer
 from tokenwire.cli.app import app
 from tokenwire.cli.conversation import Conversation
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, Role
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, Finished, FinishReason, Role
 from tokenwire_client import Client
 
 TOKENWIRE = [sys.executable, "-c", "from tokenwire.cli.app import main; main()"]
@@ -84,6 +84,13 @@ def test_mistakes_are_told_and_send_nothing() -> None:
     assert "`temperature` must be a number; got hot" in shown
     assert "/reset" in shown
     assert server.requests == []
+
+
+def test_an_answer_cut_at_the_limit_says_so() -> None:
+    script = answer("one")
+    cut = ChatCompletionEvent(sequence=2, finished=Finished(finish_reason=FinishReason.FINISH_REASON_LENGTH))
+    with ScriptedServer([*script[:2], cut, script[-1]]) as server:
+        assert talk(server, "hi") == "one\n[cut at the limit of tokens]\n"
 
 
 def test_two_slashes_send_a_line_that_begins_with_one() -> None:
