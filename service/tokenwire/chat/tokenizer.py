@@ -13,6 +13,9 @@ from tokenizers import Tokenizer
 # own marks are only private-use characters without meaning; they are dropped where they would be taken for ours.
 MARK_START, MARK_END = "\U000f0000", "\U000f0001"
 
+ANCHORS = ("\n", "x", "0", ".")
+"""Characters that begin a text in place of a piece from its middle; what merges with one does not with another."""
+
 
 class UnsupportedTokenizerError(Exception):
     """The tokenizer works in a way that we do not know; the message is for the operator."""
@@ -38,7 +41,6 @@ class ChatTokenizer:
         self._control_pattern = _any_of(self._control)
         marked = f"{MARK_START}({self._control_pattern.pattern}){MARK_END}|[{MARK_START}{MARK_END}]"
         self._marked_pattern = re.compile(marked)
-        self._newline_ids = self._encode("\n", parse_control=True)
         self._prefix_ids, self._suffix_ids = self._surroundings()
         decoder = json.loads(self._backend.to_str())["decoder"]
         self._bytes, self.leading_spaces = _token_table(self._backend, vocabulary_size, decoder)
@@ -105,22 +107,23 @@ class ChatTokenizer:
         return [token.id for word in words for token in backend.model.tokenize(word)]
 
     def _encode_inside(self, piece: str, *, parse_control: bool) -> list[int]:
-        """Encode a piece from the middle of a text.
-
-        It is put behind a newline, for some tokenizers add a space to the beginning of a text.
-        """
-        ids = self._encode("\n" + piece, parse_control=parse_control)
-        start = len(self._newline_ids)
-        ids = ids[start:] if ids[:start] == self._newline_ids else self._encode(piece, parse_control=parse_control)
-        if (
-            not parse_control and self._control[piece] in ids
-        ):  # a vocabulary that has the token as an ordinary word, too
-            return [i for char in piece for i in self._encode_inside_char(char)]
+        """Encode a piece from the middle of a text."""
+        ids = self._encode_behind_anchor(piece, parse_control=parse_control)
+        if not parse_control and self._control[piece] in ids:  # the vocabulary has it as an ordinary word, too
+            return [i for char in piece for i in self._encode_behind_anchor(char, parse_control=False)]
         return ids
 
-    def _encode_inside_char(self, char: str) -> list[int]:
-        ids = self._encode("\n" + char, parse_control=True)
-        return ids[len(self._newline_ids) :]
+    def _encode_behind_anchor(self, piece: str, *, parse_control: bool) -> list[int]:
+        """Encode behind a character that does not merge with the piece, then take that off again.
+
+        For some tokenizers put a space before the beginning of a text.
+        """
+        for anchor in ANCHORS:
+            anchor_ids = self._encode(anchor, parse_control=parse_control)
+            ids = self._encode(anchor + piece, parse_control=parse_control)
+            if ids[: len(anchor_ids)] == anchor_ids:
+                return ids[len(anchor_ids) :]
+        return self._encode(piece, parse_control=parse_control)
 
     def _surroundings(self) -> tuple[list[int], list[int]]:
         """Tokens that the tokenizer puts before and after a text."""
