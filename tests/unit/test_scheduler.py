@@ -1,61 +1,14 @@
-"""The scheduler, driven by a made-up model: each next token is a hash of all tokens before it and the seed."""
+"""The scheduler, step by step: who runs when, on how many tokens, and what becomes of slots and blocks."""
 
 from collections import defaultdict
 from dataclasses import replace
-from hashlib import blake2b
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tokenwire.engine.blocks import BlockPool
-from tokenwire.engine.protocol import FinishReason, GenerationRequest, SamplingParams, SequenceOutput
+from support.made_up_model import EOS, GREEDY, make, request, run, unbroken
+from tokenwire.engine.protocol import FinishReason, GenerationRequest, SequenceOutput
 from tokenwire.engine.sample import Sample
 from tokenwire.engine.scheduler import Scheduler, StepPlan
-
-VOCABULARY = 16
-EOS = 0
-GREEDY = SamplingParams(seed=0, max_tokens=4, ignore_eos=True)
-
-
-def next_token(token_ids: list[int], seed: int) -> int:
-    digest = blake2b(bytes(token_ids), digest_size=8, key=seed.to_bytes(8, "big", signed=True)).digest()
-    return int.from_bytes(digest, "big") % VOCABULARY
-
-
-def unbroken(prompt: tuple[int, ...], sampling: SamplingParams) -> tuple[list[int], FinishReason]:
-    """The answer of a sequence that runs alone, never preempted."""
-    stop_ids = {*sampling.stop_token_ids, *(() if sampling.ignore_eos else (EOS,))}
-    token_ids = list(prompt)
-    for _ in range(sampling.max_tokens):
-        token_ids.append(next_token(token_ids, sampling.seed))
-        if token_ids[-1] in stop_ids:
-            return token_ids[len(prompt) :], FinishReason.STOP
-    return token_ids[len(prompt) :], FinishReason.LENGTH
-
-
-def make(*, blocks: int = 64, block_size: int = 4, running: int = 4, tokens: int = 16, context: int = 64) -> Scheduler:
-    return Scheduler(
-        BlockPool(blocks + 1, block_size),
-        max_running=running,
-        max_step_tokens=tokens,
-        eos_token_ids=(EOS,),
-        context_length=context,
-    )
-
-
-def request(name: str, prompt: list[int], *, n: int = 1, sampling: SamplingParams = GREEDY) -> GenerationRequest:
-    return GenerationRequest(name, tuple(prompt), sampling, n)
-
-
-def run(plan: StepPlan) -> list[Sample]:
-    """The model: it sees only what the plan says."""
-    return [
-        Sample(next_token(chunk.sequence.token_ids[: chunk.start + chunk.count], chunk.sequence.sampling.seed))
-        for chunk in plan.chunks
-        if chunk.samples
-    ]
 
 
 def step(scheduler: Scheduler, now: float = 0.0) -> tuple[SequenceOutput, ...]:
@@ -163,6 +116,7 @@ def test_children_wait_for_the_prompt_and_share_its_blocks() -> None:
     assert [(output.index, output.cached_tokens) for output in outputs] == [(0, 0)]
     plan = scheduler.plan(0.0)
     assert work(plan) == [("a", 18, 1), ("a", 16, 2), ("a", 16, 2)]
+    assert {output.cached_tokens for output in scheduler.commit(plan, run(plan))} == {0}
     leader, *children = [chunk.sequence.block_table for chunk in plan.chunks]
     assert all(table[:4] == leader[:4] and table[4] != leader[4] for table in children)
 
@@ -240,18 +194,27 @@ def test_the_latest_arrival_is_preempted_and_goes_on_with_the_same_tokens() -> N
 
 
 def test_a_preempted_sequence_is_not_overtaken() -> None:
-    scheduler = make(blocks=6, context=24)
-    for name in "ab":
-        scheduler.submit(request(name, [1 + (name == "b")] * 8, sampling=replace(GREEDY, max_tokens=12)), 0.0)
+    scheduler = make(blocks=6, context=24, running=2)
+    for name, token_id in (("a", 1), ("b", 2)):
+        scheduler.submit(request(name, [token_id] * 8, sampling=replace(GREEDY, max_tokens=12)), 0.0)
+    step(scheduler)
+    scheduler.submit(request("late", [3]), 0.0)
     while scheduler.load(0).preemptions == 0:
         step(scheduler)
-    scheduler.submit(request("small", [3]), 0.0)
     starts: list[str] = []
     while scheduler.has_work:
         plan = scheduler.plan(0.0)
         starts += [name for name, _, _ in work(plan) if name not in starts]
         scheduler.commit(plan, run(plan))
-    assert starts == ["a", "b", "small"]
+    assert starts == ["a", "b", "late"]
+
+
+def test_a_sequence_starts_only_if_the_running_ones_can_grow_beside_it() -> None:
+    scheduler = make(blocks=6, context=24)
+    scheduler.submit(request("a", [1] * 15), 0.0)
+    scheduler.submit(request("fits", [2]), 0.0)
+    scheduler.submit(request("fits not", [3]), 0.0)
+    assert work(scheduler.plan(0.0)) == [("a", 0, 15), ("fits", 0, 1)]
 
 
 def test_the_lowest_free_slot_is_given() -> None:
@@ -335,135 +298,3 @@ def test_as_many_samples_as_the_plan_asks_for_must_come() -> None:
     scheduler.submit(request("a", [1]), 0.0)
     with pytest.raises(ValueError, match="the plan samples 1 tokens; got 0"):
         scheduler.commit(scheduler.plan(0.0), [])
-
-
-class SchedulerMachine(RuleBasedStateMachine):
-    """Random requests over a pool that is too small for them; every answer must be that of an unbroken run."""
-
-    CONTEXT, BLOCK_SIZE, BLOCKS, RUNNING, STEP_TOKENS = 24, 4, 8, 4, 8
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scheduler = make(
-            blocks=self.BLOCKS,
-            block_size=self.BLOCK_SIZE,
-            running=self.RUNNING,
-            tokens=self.STEP_TOKENS,
-            context=self.CONTEXT,
-        )
-        self.expected: dict[tuple[str, int], tuple[list[int], FinishReason]] = {}
-        self.answers: dict[tuple[str, int], list[int]] = defaultdict(list)
-        self.kv: dict[int, list[tuple[int, ...]]] = {}
-        self.submitted = 0
-
-    @rule(
-        prefix=st.sampled_from([1, 2]),
-        shared=st.integers(0, 12),
-        tail=st.lists(st.integers(0, 3), min_size=1, max_size=4),
-        n=st.integers(1, 3),
-        max_tokens=st.integers(1, 8),
-        seed=st.integers(0, 3),
-        ignore_eos=st.booleans(),
-        stop_token_ids=st.sampled_from([(), (3,), (4, 5)]),
-    )
-    def submit(
-        self,
-        prefix: int,
-        shared: int,
-        tail: list[int],
-        n: int,
-        max_tokens: int,
-        seed: int,
-        ignore_eos: bool,
-        stop_token_ids: tuple[int, ...],
-    ) -> None:
-        name = f"r{self.submitted}"
-        self.submitted += 1
-        sampling = SamplingParams(seed, max_tokens, ignore_eos=ignore_eos, stop_token_ids=stop_token_ids)
-        prompt = [prefix] * shared + tail
-        self.scheduler.submit(request(name, prompt, n=n, sampling=sampling), 0.0)
-        for index in range(n):
-            self.expected[name, index] = unbroken(tuple(prompt), replace(sampling, seed=seed + index))
-
-    @precondition(lambda self: self.expected)
-    @rule(data=st.data(), whole=st.booleans())
-    def abort(self, data: st.DataObject, whole: bool) -> None:
-        name, index = data.draw(st.sampled_from(sorted(self.expected)))
-        live = [key for key in self.expected if key[0] == name and (whole or key[1] == index)]
-        outputs = self.scheduler.abort(name, None if whole else index)
-        assert [(output.request_id, output.index) for output in outputs] == live
-        assert {output.finish_reason for output in outputs} == {FinishReason.ABORTED}
-        for key in live:
-            del self.expected[key]
-            self.answers.pop(key, None)
-
-    @precondition(lambda self: self.expected)
-    @rule(data=st.data(), aborts=st.booleans())
-    def step(self, data: st.DataObject, aborts: bool) -> None:
-        plan = self.scheduler.plan(0.0)
-        self.check(plan)
-        samples = self.compute(plan)
-        if aborts:
-            self.abort(data, whole=False)
-        for output in self.scheduler.commit(plan, samples):
-            self.take(output)
-
-    def check(self, plan: StepPlan) -> None:
-        """A step does work, keeps its limits, and writes to no block that somebody else reads."""
-        pool = self.scheduler._pool
-        assert 0 < plan.num_tokens <= self.STEP_TOKENS
-        assert len({chunk.sequence.slot for chunk in plan.chunks}) == len(plan.chunks)
-        for chunk in plan.chunks:
-            table = chunk.sequence.block_table
-            assert chunk.start + chunk.count <= len(table) * self.BLOCK_SIZE
-            assert chunk.sequence.slot in range(self.RUNNING)
-            for block in table[chunk.start // self.BLOCK_SIZE :]:
-                assert pool.ref_count(block) == 1
-                assert not pool.is_cached(block)
-
-    def compute(self, plan: StepPlan) -> list[Sample]:
-        """The made-up model with a made-up cache: what a position wrote to its block must still be there."""
-        for chunk in plan.chunks:
-            token_ids = chunk.sequence.token_ids
-            for position in range(chunk.start, chunk.start + chunk.count):
-                rows = self.kv.setdefault(self.block(chunk.sequence.block_table, position), [()] * self.BLOCK_SIZE)
-                rows[position % self.BLOCK_SIZE] = tuple(token_ids[: position + 1])
-        for chunk in plan.chunks:
-            for position in range(chunk.start + chunk.count):
-                rows = self.kv[self.block(chunk.sequence.block_table, position)]
-                assert rows[position % self.BLOCK_SIZE] == tuple(chunk.sequence.token_ids[: position + 1])
-        return run(plan)
-
-    def block(self, table: list[int], position: int) -> int:
-        return table[position // self.BLOCK_SIZE]
-
-    def take(self, output: SequenceOutput) -> None:
-        key = output.request_id, output.index
-        self.answers[key] += output.token_ids
-        if output.finish_reason is not None:
-            assert (self.answers.pop(key), output.finish_reason) == self.expected.pop(key)
-
-    @invariant()
-    def no_block_is_leaked_or_shared_wrongly(self) -> None:
-        self.scheduler.check_integrity()
-        load = self.scheduler.load(0)
-        assert load.running + load.waiting == len(self.expected)
-        assert load.running <= self.RUNNING
-
-    def teardown(self) -> None:
-        """All that is live comes to its end, within the steps that one after the other would take, at worst."""
-        most_steps = sum(self.CONTEXT for _ in self.expected)
-        for _ in range(most_steps):
-            if self.expected:
-                plan = self.scheduler.plan(0.0)
-                self.check(plan)
-                for output in self.scheduler.commit(plan, self.compute(plan)):
-                    self.take(output)
-        assert not self.expected
-        assert not self.scheduler.has_work
-        assert self.scheduler.load(0).free_blocks == self.BLOCKS
-        self.scheduler.check_integrity()
-
-
-TestSchedulerMachine = SchedulerMachine.TestCase
-TestSchedulerMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

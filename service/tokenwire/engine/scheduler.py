@@ -70,6 +70,7 @@ class Scheduler:
                 f"the KV cache holds {pool.capacity_tokens} tokens, less than a context of {context_length}"
             )
         self._pool = pool
+        self._max_running = max_running
         self._max_step_tokens = max_step_tokens
         self._eos_token_ids = frozenset(eos_token_ids)
         self._context_length = context_length
@@ -115,10 +116,8 @@ class Scheduler:
 
     def plan(self, now: float) -> StepPlan:
         """Choose the work of the next step and take the blocks for it. `now` in seconds, of the clock of `submit`."""
-        preemptions = self._preemptions
         chunks = self._continue_running()
-        if self._preemptions == preemptions:
-            chunks += self._admit_waiting(self._max_step_tokens - sum(chunk.count for chunk in chunks), now)
+        chunks += self._admit_waiting(self._max_step_tokens - sum(chunk.count for chunk in chunks), now)
         return StepPlan(tuple(chunks))
 
     def commit(self, plan: StepPlan, samples: Collection[Sample]) -> tuple[SequenceOutput, ...]:
@@ -142,9 +141,15 @@ class Scheduler:
     def check_integrity(self) -> None:
         """Raise `RuntimeError` if a block or a slot is leaked or shared wrongly. Costs a pass over all blocks."""
         self._pool.check_integrity([sequence.block_table for sequence in self._running])
-        slots = [sequence.slot for sequence in self._running if sequence.slot is not None]
-        if len({*slots, *self._free_slots}) != len(slots) + len(self._free_slots) or len(slots) != len(self._running):
-            raise RuntimeError(f"slots are corrupt: held {slots}, free {self._free_slots}")
+        slots = [-1 if sequence.slot is None else sequence.slot for sequence in self._running]
+        if sorted([*self._free_slots, *slots]) != list(range(self._max_running)):
+            raise RuntimeError(f"the slots are corrupt: held {slots}, free {self._free_slots}")
+        for sequence in self._waiting:
+            if sequence.slot is not None or sequence.block_table or sequence.num_computed:
+                raise RuntimeError(f"sequence {sequence.index} of {sequence.request_id!r} waits and holds memory")
+        for line in (self._waiting, self._running):
+            if line != sorted(line, key=_ORDER):
+                raise RuntimeError(f"not in order of arrival: {[sequence.order for sequence in line]}")
 
     def _check(self, request: GenerationRequest) -> None:
         prompt_tokens, max_tokens = len(request.prompt_token_ids), request.sampling.max_tokens
@@ -211,7 +216,8 @@ class Scheduler:
     def _take_prompt_blocks(self, sequence: Sequence) -> bool:
         """Give it blocks for all its tokens, cached ones first; False, and nothing is taken, if they are not free.
 
-        A block for each running sequence must stay free, or the next steps would preempt the newcomer.
+        A block for each running sequence must stay free, or the next steps would preempt the newcomer. So one that has
+        just been preempted cannot come back in the same step either.
         """
         pool = self._pool
         extend_hashes(sequence.block_hashes, sequence.token_ids, pool.block_size)
