@@ -210,7 +210,7 @@ def test_a_preempted_sequence_is_not_overtaken() -> None:
 
 
 def test_a_sequence_starts_only_if_the_running_ones_can_grow_beside_it() -> None:
-    scheduler = make(blocks=6, context=24)
+    scheduler = make(blocks=6, context=24, tokens=32)
     scheduler.submit(request("a", [1] * 15), 0.0)
     scheduler.submit(request("fits", [2]), 0.0)
     scheduler.submit(request("fits not", [3]), 0.0)

@@ -91,6 +91,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert len({chunk.sequence.slot for chunk in plan.chunks}) == len(plan.chunks)
         for chunk in plan.chunks:
             table = chunk.sequence.block_table
+            assert chunk.count > 0
             assert chunk.start + chunk.count <= len(table) * self.BLOCK_SIZE
             assert chunk.sequence.slot in range(self.RUNNING)
             for block in table[chunk.start // self.BLOCK_SIZE :]:
