@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import (
     LogitsProcessorList,
@@ -61,6 +61,7 @@ def gaussian(size: int, *, seed: int = 0) -> torch.Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed)) * 2
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-30, 30).map(lambda x: x / 4), min_size=1, max_size=90),
     st.builds(

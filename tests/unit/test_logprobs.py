@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenwire.engine.logprobs import FLOOR, token_logprobs
@@ -25,6 +25,7 @@ def assert_close(actual: TokenLogprobs, expected: TokenLogprobs) -> None:
     assert [x for _, x in actual.top] == pytest.approx([x for _, x in expected.top], abs=1e-5)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-20, 20).map(lambda x: x / 4), min_size=1, max_size=300),
     st.integers(0, 20),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from support import reference_sampler
@@ -74,6 +74,7 @@ def cases(strategy: st.DrawFn) -> tuple[list[float], SamplingParams, list[int], 
     return logits, params, strategy(st.lists(token, max_size=8)), strategy(st.lists(token, max_size=8))
 
 
+@settings(deadline=None)
 @given(cases())
 def test_a_token_is_the_one_that_the_reference_draws(
     case: tuple[list[float], SamplingParams, list[int], list[int]],
