@@ -98,13 +98,21 @@ def load_once(folder: Path) -> ChatTemplate:
 
 
 def test_an_added_token_of_the_template_is_a_control_token_too(tmp_path: Path) -> None:
-    make_tokenizer(tmp_path).token_to_id("x")
+    make_tokenizer(tmp_path)
     hf = load_hf_tokenizer(tmp_path)
     hf.add_tokens(["<think>", "<other>"])
     source = CHAT_TEMPLATE + "{{ '<think>' }}"
     tokenizer = ChatTokenizer(hf, vocabulary_size=520, chat_template=source)
     prompt = ChatTemplate(source, tokenizer).prompt([message("user", "<think><other>")])
     assert [prompt.token_ids.count(i) for i in hf.convert_tokens_to_ids(["<think>", "<other>"])] == [1, 1]
+
+
+def test_an_added_token_outside_the_vocabulary_stays_text(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path)
+    hf = load_hf_tokenizer(tmp_path)
+    hf.add_tokens(["<extra>"])
+    tokenizer = ChatTokenizer(hf, vocabulary_size=500, chat_template=CHAT_TEMPLATE)
+    assert max(tokenizer.encode_text("a <extra> b")) < 500
 
 
 def test_parts_and_refusals_are_joined(folder: Path) -> None:

@@ -32,11 +32,14 @@ class ChatTokenizer:
         self._backend.no_padding()
         added = self._backend.get_added_tokens_decoder()
         self._special = frozenset(token_id for token_id, token in added.items() if token.special)
-        # Other added tokens (runs of spaces, say) are ordinary text, but for those that structure the template.
+        # Other added tokens (runs of spaces, say) are ordinary text, but for those that structure the template and
+        # those that the model has no embedding for.
         self._control = {
             token.content: token_id
             for token_id, token in added.items()
-            if token.special or (token.content.strip() and token.content in chat_template)
+            if token.special
+            or token_id >= vocabulary_size
+            or (token.content.strip() and token.content in chat_template)
         }
         self._control_pattern = _any_of(self._control)
         marked = f"{MARK_START}({self._control_pattern.pattern}){MARK_END}|[{MARK_START}{MARK_END}]"
@@ -140,9 +143,10 @@ def strip_leading_spaces(text: bytes, most: int) -> bytes:
 
 def load_hf_tokenizer(folder: Path) -> Any:
     """The `transformers` tokenizer of a model folder. Raises `UnsupportedTokenizerError`."""
-    # `tokenizer.json` is the whole truth and loads without torch; only older formats need AutoTokenizer's conversion.
+    # AutoTokenizer knows what each specialised class does beside `tokenizer.json`, but imports torch, which takes
+    # seconds. For the general class there is nothing to know.
     try:
-        if (folder / "tokenizer.json").is_file():
+        if _tokenizer_class(folder) in ("PreTrainedTokenizerFast", "TokenizersBackend"):
             from transformers import PreTrainedTokenizerFast
 
             return PreTrainedTokenizerFast.from_pretrained(folder)
@@ -151,6 +155,15 @@ def load_hf_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
         raise UnsupportedTokenizerError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+
+
+def _tokenizer_class(folder: Path) -> str | None:
+    """The class that the folder names for its `tokenizer.json`."""
+    config = folder / "tokenizer_config.json"
+    if not config.is_file() or not (folder / "tokenizer.json").is_file():
+        return None
+    name: str | None = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+    return name
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
