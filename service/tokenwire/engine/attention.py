@@ -5,7 +5,6 @@ layer's cache; where each token's keys go and which keys each sequence sees is i
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -33,13 +32,18 @@ class SequenceSpan:
     Query i of the span stands at position `num_keys - num_queries + i` of its sequence.
     """
 
-    first_query: int
     num_queries: int
     num_keys: int
-    rows: Tensor | slice
-    """Cache rows of the keys, [num_keys]; a slice where they are consecutive, so that reading them copies nothing."""
+    rows: Tensor | int
+    """Cache rows of the keys, [num_keys]; the first one where they are consecutive: reading then copies nothing."""
     _visibility: dict[int | None, Visibility] = field(default_factory=dict)
     # By sliding window; made on first use and shared by all layers.
+
+    def read(self, cache: Tensor) -> Tensor:
+        """The sequence's part of keys or values: [1, Hkv, rows, D] → [1, Hkv, num_keys, D]."""
+        if isinstance(self.rows, int):
+            return cache.narrow(2, self.rows, self.num_keys)
+        return cache.index_select(2, self.rows)
 
     def visibility(self, window: int | None, device: torch.device) -> Visibility:
         """What the queries see through a sliding window of that many keys, or without one."""
@@ -61,29 +65,19 @@ class SequenceSpan:
         return Visibility(visible)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AttentionBatch:
     """Where the keys of a packed batch are."""
 
     write_rows: Tensor
     """[T] cache row of each token's own key and value."""
     spans: tuple[SequenceSpan, ...]
+    """In the order of the packed tokens; those of one query, the decodes, first."""
 
-    @cached_property
-    def device(self) -> torch.device:
-        """The device of the batch."""
-        return self.write_rows.device
-
-
-@dataclass(slots=True)
-class LayerCache:
-    """One layer's keys and values, and the batch of the current step (the same object in all layers)."""
-
-    keys: Tensor
-    """[rows, Hkv, Dk]; a row is block × block size + offset in the block."""
-    values: Tensor
-    """[rows, Hkv, Dv]"""
-    step: "StepState"
+    @property
+    def num_decodes(self) -> int:
+        """Number of spans of one query."""
+        return sum(span.num_queries == 1 for span in self.spans)
 
 
 @dataclass(slots=True)
@@ -91,6 +85,29 @@ class StepState:
     """The batch that the forward pass works on; set before each pass."""
 
     batch: AttentionBatch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCache:
+    """One layer's keys and values, and the step's state (the same object in all layers).
+
+    Heads come before rows: consecutive rows of a head are consecutive in memory, and one `narrow` gives a sequence.
+    """
+
+    keys: Tensor
+    """[1, Hkv, rows, Dk]; a row is block × block size + offset in the block."""
+    values: Tensor
+    """[1, Hkv, rows, Dv]"""
+    step: StepState
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """How a layer scores keys."""
+
+    scale: float
+    window: int | None
+    softcap: float | None
 
 
 def paged_attention(
@@ -113,62 +130,56 @@ def paged_attention(
     assert isinstance(cache, LayerCache)
     batch = cache.step.batch
     assert batch is not None
-    cache.keys.index_copy_(0, batch.write_rows, key[0].transpose(0, 1))
-    cache.values.index_copy_(0, batch.write_rows, value[0].transpose(0, 1))
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    queries = query[0].transpose(0, 1)  # [T, H, Dk]
-    output = queries.new_empty(*queries.shape[:2], value.shape[-1])
-    for span in batch.spans:
-        last = span.first_query + span.num_queries
-        output[span.first_query : last] = _attend(
-            queries[span.first_query : last],
-            cache.keys[span.rows],
-            cache.values[span.rows],
-            span.visibility(sliding_window, batch.device),
-            scale=scale,
-            softcap=softcap,
-        )
-    return output.unsqueeze(0), None
+    cache.keys.index_copy_(2, batch.write_rows, key)
+    cache.values.index_copy_(2, batch.write_rows, value)
+    scores = _Scores(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    grouped = query.view(key.shape[1], -1, *query.shape[2:])  # [Hkv, G, T, Dk]
+    num_decodes = batch.num_decodes
+    outputs = []
+    if num_decodes:
+        outputs.append(_attend_decodes(grouped[:, :, :num_decodes], cache, batch.spans[:num_decodes], scores))
+    first = num_decodes
+    for span in batch.spans[num_decodes:]:
+        outputs.append(_attend_chunk(grouped[:, :, first : first + span.num_queries], cache, span, scores))
+        first += span.num_queries
+    return torch.cat(outputs).unsqueeze(0), None
 
 
 AttentionInterface.register(ATTENTION_NAME, paged_attention)
 
 
-def _attend(
-    queries: Tensor, keys: Tensor, values: Tensor, visibility: Visibility, *, scale: float, softcap: float | None
+def _attend_decodes(grouped: Tensor, cache: LayerCache, spans: tuple[SequenceSpan, ...], scores: _Scores) -> Tensor:
+    """Sequences of one query each: [Hkv, G, T, Dk] → [T, H, Dv]."""
+    # The heads of a group become the rows of one small product for each key head: [1, Hkv, G, Dk] for a sequence.
+    queries = torch.split(grouped.permute(2, 0, 1, 3).contiguous(), 1)
+    attended = [
+        _attention(query, span.read(cache.keys), span.read(cache.values), span, scores)
+        for query, span in zip(queries, spans, strict=True)
+    ]
+    return torch.cat(attended).flatten(1, 2)
+
+
+def _attend_chunk(grouped: Tensor, cache: LayerCache, span: SequenceSpan, scores: _Scores) -> Tensor:
+    """One sequence of several queries: [Hkv, G, T, Dk] → [T, H, Dv]."""
+    # The key heads become the batch, so that the heads of a group share their keys without a copy: [Hkv, G, L, D].
+    groups = (-1, grouped.shape[1], -1, -1)
+    keys = span.read(cache.keys).transpose(0, 1).expand(groups)
+    values = span.read(cache.values).transpose(0, 1).expand(groups)
+    return _attention(grouped, keys, values, span, scores).permute(2, 0, 1, 3).flatten(1, 2)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, span: SequenceSpan, scores: _Scores) -> Tensor:
+    visibility = span.visibility(scores.window, q.device)
+    if scores.softcap is not None:
+        return _softcapped_attention(q, k, v, visibility, scale=scores.scale, softcap=scores.softcap)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=visibility.mask, is_causal=visibility.is_causal, scale=scores.scale
+    )
+
+
+def _softcapped_attention(
+    q: Tensor, k: Tensor, v: Tensor, visibility: Visibility, *, scale: float, softcap: float
 ) -> Tensor:
-    """One sequence: queries [T, H, Dk], keys [L, Hkv, Dk], values [L, Hkv, Dv] → [T, H, Dv]."""
-    num_queries, num_heads, head_dim = queries.shape
-    num_kv_heads = keys.shape[1]
-    # The key heads are the batch dimension, so that the query heads of a group share their keys without a copy.
-    grouped = queries.view(num_queries, num_kv_heads, -1, head_dim).permute(1, 2, 0, 3)  # [Hkv, G, T, Dk]
-    k = keys.transpose(0, 1).unsqueeze(1)  # [Hkv, 1, L, Dk]
-    v = values.transpose(0, 1).unsqueeze(1)
-    if softcap is not None:
-        attended = _softcapped(grouped, k, v, visibility, scale=scale, softcap=softcap)
-    elif num_queries == 1:
-        # The heads of a group become the rows of one small product for each key head: [1, Hkv, G, Dk].
-        attended = F.scaled_dot_product_attention(
-            grouped.permute(2, 0, 1, 3),
-            k.transpose(0, 1),
-            v.transpose(0, 1),
-            attn_mask=visibility.mask,
-            scale=scale,
-        ).permute(1, 2, 0, 3)
-    else:
-        groups = (-1, num_heads // num_kv_heads, -1, -1)
-        attended = F.scaled_dot_product_attention(
-            grouped,
-            k.expand(groups),
-            v.expand(groups),
-            attn_mask=visibility.mask,
-            is_causal=visibility.is_causal,
-            scale=scale,
-        )
-    return attended.permute(2, 0, 1, 3).reshape(num_queries, num_heads, -1)
-
-
-def _softcapped(q: Tensor, k: Tensor, v: Tensor, visibility: Visibility, *, scale: float, softcap: float) -> Tensor:
     """Attention whose scores are bounded by softcap · tanh(score / softcap) (Gemma 2, arXiv:2408.00118)."""
     scores = softcap * torch.tanh(q @ k.transpose(-1, -2) * (scale / softcap))
     mask = visibility.mask

@@ -61,7 +61,7 @@ def allocate(
     """Zeroed caches of all layers, `num_rows` = blocks × block size. Raises `EngineStartError` when memory runs out."""
 
     def rows(num_heads: int, dim: int) -> Tensor:
-        return torch.zeros(num_rows, num_heads, dim, dtype=dtype, device=device)
+        return torch.zeros(1, num_heads, num_rows, dim, dtype=dtype, device=device)
 
     try:
         return [

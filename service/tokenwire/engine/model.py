@@ -108,7 +108,7 @@ def _probe(paged: PagedModel, layers: list[LayerShape], token_ids: Tensor, expec
     positions = torch.arange(length, device=token_ids.device)
     difference = 0.0
     for start, end in ((0, length // 2), (length // 2, length - 1), (length - 1, length)):
-        span = SequenceSpan(first_query=0, num_queries=end - start, num_keys=end, rows=rows[:end])
+        span = SequenceSpan(num_queries=end - start, num_keys=end, rows=rows[:end])
         batch = AttentionBatch(write_rows=rows[start:end], spans=(span,))
         logits = paged.forward(token_ids[start:end], positions[start:end], batch, positions[: end - start])
         error = logits.float().log_softmax(-1) - expected[start:end].float().log_softmax(-1)

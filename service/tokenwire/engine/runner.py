@@ -35,21 +35,22 @@ class ModelRunner:
         return self._sampler.sample(logits, [_slot(chunk.sequence) for chunk in sampling])
 
     def _forward(self, chunks: AbstractSequence[Chunk]) -> Tensor:
+        """Logits [R, V] of the sampling chunks, in the order of the plan."""
         device = self._model.device
         token_ids: list[int] = []
         positions: list[int] = []
         write_rows: list[int] = []
-        logit_rows: list[int] = []
-        spans: list[SequenceSpan] = []
-        for chunk in chunks:
+        last_rows: dict[Chunk, int] = {}
+        # Decodes first, as the attention wants them; a chunk of one token is one, wherever it stands in its sequence.
+        packed = sorted(chunks, key=lambda chunk: chunk.count > 1)
+        for chunk in packed:
             end = chunk.start + chunk.count
-            spans.append(self._span(chunk, first_query=len(token_ids)))
             token_ids += chunk.sequence.token_ids[chunk.start : end]
             positions += range(chunk.start, end)
             write_rows += self._rows(chunk.sequence.block_table, chunk.start, end)
-            if chunk.samples:
-                logit_rows.append(len(token_ids) - 1)
-        batch = AttentionBatch(write_rows=torch.tensor(write_rows, device=device), spans=tuple(spans))
+            last_rows[chunk] = len(token_ids) - 1
+        batch = AttentionBatch(write_rows=torch.tensor(write_rows, device=device), spans=tuple(map(self._span, packed)))
+        logit_rows = [last_rows[chunk] for chunk in chunks if chunk.samples]
         return self._model.forward(
             torch.tensor(token_ids, device=device),
             torch.tensor(positions, device=device),
@@ -57,16 +58,15 @@ class ModelRunner:
             torch.tensor(logit_rows, dtype=torch.long, device=device),
         )
 
-    def _span(self, chunk: Chunk, *, first_query: int) -> SequenceSpan:
+    def _span(self, chunk: Chunk) -> SequenceSpan:
         num_keys = chunk.start + chunk.count
         blocks = chunk.sequence.block_table[: -(-num_keys // self._block_size)]
-        rows: slice | Tensor
+        rows: int | Tensor
         if all(second == first + 1 for first, second in itertools.pairwise(blocks)):
-            first_row = blocks[0] * self._block_size
-            rows = slice(first_row, first_row + num_keys)
+            rows = blocks[0] * self._block_size
         else:
             rows = torch.tensor(self._rows(blocks, 0, num_keys), device=self._model.device)
-        return SequenceSpan(first_query=first_query, num_queries=chunk.count, num_keys=num_keys, rows=rows)
+        return SequenceSpan(num_queries=chunk.count, num_keys=num_keys, rows=rows)
 
     def _rows(self, blocks: AbstractSequence[int], start: int, end: int) -> list[int]:
         size = self._block_size
