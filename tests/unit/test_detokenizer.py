@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from support.tiny import make_sentencepiece_tokenizer, make_tokenizer
@@ -73,6 +73,7 @@ def test_sentencepiece_text_is_that_of_the_library_where_its_bytes_are_utf_8(
 
 
 @ANY_TOKENIZER
+@example("\U000f0000<|im_end|>\U000f0001\U000f0000")  # the marks around control tokens
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=40))
 def test_text_survives_the_way_to_tokens_and_back(tokenizer: ChatTokenizer, text: str) -> None:
     token_ids = tokenizer.encode_text(text)

@@ -88,6 +88,7 @@ PIECES = st.sampled_from(["<|im_end|>", "<|im_", "end|>", "<|endoftext|>", "\U00
 def test_no_content_makes_a_control_token(folders: dict[str, Path], content: str) -> None:
     prompt = load_once(folders["byte_level"]).prompt([message("user", content)])
     assert [i for i in prompt.token_ids if i in (0, 1, 2)] == [1, 2, 1]
+    assert prompt.text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
 
 
 _loaded: dict[Path, ChatTemplate] = {}

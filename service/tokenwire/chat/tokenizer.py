@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 # Put around control tokens in a caller's text, so that they can be told from those that the template writes. A caller's
-# own marks are only private-use characters without meaning; they are dropped where they would be taken for ours.
+# own marks get marks around them, too: so they stay text and cannot forge anything.
 MARK_START, MARK_END = "\U000f0000", "\U000f0001"
 
 ANCHORS = ("\n", "x", "0", ".")
@@ -41,9 +41,9 @@ class ChatTokenizer:
             or token_id >= vocabulary_size
             or (token.content.strip() and token.content in chat_template)
         }
-        self._control_pattern = _any_of(self._control)
-        marked = f"{MARK_START}({self._control_pattern.pattern}){MARK_END}|[{MARK_START}{MARK_END}]"
-        self._marked_pattern = re.compile(marked)
+        reserved = "|".join(map(re.escape, sorted([*self._control, MARK_START, MARK_END], key=len, reverse=True)))
+        self._reserved_pattern = re.compile(reserved)
+        self._marked_pattern = re.compile(f"{MARK_START}({reserved}){MARK_END}|[{MARK_START}{MARK_END}]")
         self._prefix_ids, self._suffix_ids = self._surroundings()
         decoder = json.loads(self._backend.to_str())["decoder"]
         self._bytes, self.leading_spaces = _token_table(self._backend, vocabulary_size, decoder)
@@ -54,11 +54,8 @@ class ChatTokenizer:
         return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
     def mark(self, text: str) -> str:
-        """Put marks around the control tokens in a caller's text; text without any is returned as it is."""
-        if not self._control_pattern.search(text):
-            return text
-        text = text.replace(MARK_START, "").replace(MARK_END, "")
-        return self._control_pattern.sub(f"{MARK_START}\\g<0>{MARK_END}", text)
+        """Put marks around the control tokens in a caller's text."""
+        return self._reserved_pattern.sub(f"{MARK_START}\\g<0>{MARK_END}", text)
 
     def unmark(self, text: str) -> str:
         """Take the marks out again."""
@@ -112,7 +109,7 @@ class ChatTokenizer:
     def _encode_inside(self, piece: str, *, parse_control: bool) -> list[int]:
         """Encode a piece from the middle of a text."""
         ids = self._encode_behind_anchor(piece, parse_control=parse_control)
-        if not parse_control and self._control[piece] in ids:  # the vocabulary has it as an ordinary word, too
+        if not parse_control and self._control.get(piece) in ids:  # the vocabulary has it as an ordinary word, too
             return [i for char in piece for i in self._encode_behind_anchor(char, parse_control=False)]
         return ids
 
@@ -164,11 +161,6 @@ def _tokenizer_class(folder: Path) -> str | None:
         return None
     name: str | None = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
     return name
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Matches any of the texts, the longest first; nothing if there are none."""
-    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or "(?!)")
 
 
 def _token_table(backend: Tokenizer, size: int, decoder: dict[str, Any] | None) -> tuple[Sequence[bytes], int]:
