@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -39,13 +38,6 @@ def resolve_checkpoint(model: str, *, gguf_dtype: torch.dtype, cache_dir: Path, 
     if _HUB_ID.fullmatch(model):
         return _download(model, on_progress)
     raise EngineStartError(f"there is no file or folder {model!r}, and it is not a hub id of the form owner/name")
-
-
-def default_cache_dir() -> Path:
-    """`tokenwire` in the user's cache folder; `TOKENWIRE_CACHE_DIR` names another."""
-    if folder := os.environ.get("TOKENWIRE_CACHE_DIR"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokenwire"
 
 
 def eos_token_ids(folder: Path) -> tuple[int, ...]:

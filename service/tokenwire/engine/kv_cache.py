@@ -11,7 +11,7 @@ from tokenwire.engine.protocol import EngineStartError
 
 # Of the memory that is free once the weights are loaded. A CPU's memory is shared with the rest of the machine.
 _CPU_SHARE = 0.25
-_CPU_MOST_BYTES = 4 << 30
+_CPU_MOST_BYTES = 2 << 30
 _GPU_SHARE = 0.90
 
 
@@ -58,10 +58,13 @@ def count_blocks(
 def allocate(
     layers: list[LayerShape], *, num_rows: int, dtype: torch.dtype, device: torch.device, step: StepState
 ) -> list[LayerCache]:
-    """Zeroed caches of all layers, `num_rows` = blocks × block size. Raises `EngineStartError` when memory runs out."""
+    """Caches of all layers, `num_rows` = blocks × block size. Raises `EngineStartError` when memory runs out.
+
+    They are not cleared, for a row is never read before it is written: the memory is touched only as it is used.
+    """
 
     def rows(num_heads: int, dim: int) -> Tensor:
-        return torch.zeros(1, num_heads, num_rows, dim, dtype=dtype, device=device)
+        return torch.empty(1, num_heads, num_rows, dim, dtype=dtype, device=device)
 
     try:
         return [

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from tokenwire.cache import default_cache_dir
 from tokenwire.engine.architecture import architecture_name, context_limit, load_config
 from tokenwire.engine.blocks import BlockPool
-from tokenwire.engine.checkpoint import default_cache_dir, eos_token_ids, resolve_checkpoint, weights_fingerprint
+from tokenwire.engine.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
 from tokenwire.engine.device import checkpoint_dtype, choose_device, quiet_libraries, requested_dtype
 from tokenwire.engine.kv_cache import count_blocks
 from tokenwire.engine.model import load_model
