@@ -1,7 +1,11 @@
 """A server in this process with the scripted engine, and a channel to it."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+# Before anything imports torch: tests and engine processes share the cores (see engine/client.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import grpc
 import pytest

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.inline_engine import InlineEngine, token_ids
-from support.tiny import FAMILIES, make_model
 from transformers import AutoModelForCausalLM
 
+from support.inline_engine import InlineEngine, token_ids
+from support.tiny import FAMILIES, make_model
 from tokenwire.engine.protocol import SamplingParams
 
 MAX_TOKENS = 24

@@ -29,6 +29,13 @@ from tokenwire.errors import EngineFaultError
 
 STOP_TIMEOUT_S = 5.0
 
+_ENGINE_ENVIRONMENT = {
+    # OpenMP threads that wait by spinning take the cores that the front end and the clients need: with two busy
+    # cores a step then took ten times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TQDM_DISABLE": "1",  # the engine reports its own progress
+}
+
 
 class EngineProcess:
     """An engine in a process of its own. Implements `tokenwire.engine.protocol.Engine`."""
@@ -54,7 +61,7 @@ class EngineProcess:
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
-                env={**os.environ, "TQDM_DISABLE": "1"},  # the engine reports its own progress
+                env={**_ENGINE_ENVIRONMENT, **os.environ},
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(encode_frame(self._options))

@@ -1,5 +1,6 @@
 """The servicers of `tokenwire.v1`: each RPC is one call of the chat service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -47,7 +48,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
 
 class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
-    """Tokens and prompts."""
+    """Tokens and prompts. In threads: a long text takes seconds, and the event loop serves everybody."""
 
     def __init__(self, service: ChatService) -> None:
         self._service = service
@@ -55,19 +56,19 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     async def CountTokens(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> tokens_pb2.CountTokensResponse:
-        return self._service.count_tokens(request)
+        return await asyncio.to_thread(self._service.count_tokens, request)
 
     async def RenderPrompt(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> tokens_pb2.RenderPromptResponse:
-        return self._service.render_prompt(request)
+        return await asyncio.to_thread(self._service.render_prompt, request)
 
     async def Tokenize(  # noqa: N802
         self, request: tokens_pb2.TokenizeRequest, context: Context
     ) -> tokens_pb2.TokenizeResponse:
-        return self._service.tokenize(request)
+        return await asyncio.to_thread(self._service.tokenize, request)
 
     async def Detokenize(  # noqa: N802
         self, request: tokens_pb2.DetokenizeRequest, context: Context
     ) -> tokens_pb2.DetokenizeResponse:
-        return self._service.detokenize(request)
+        return await asyncio.to_thread(self._service.detokenize, request)

@@ -456,7 +456,7 @@ class Choice(_message.Message):
     """The stop string that matched, or the text of the stop token; empty at end of text or by length."""
     @_builtins.property
     def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
-        """One for each generated token, if `logprobs` was asked."""
+        """One for each generated token, if `logprobs` was asked; tokens wholly inside a stop match have none."""
 
     def __init__(
         self,
