@@ -1,11 +1,12 @@
 """Finding a checkpoint: a folder, a Hugging Face hub id, or a GGUF file that is converted once into a cached folder."""
 
+import fcntl
 import hashlib
 import json
 import re
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,30 @@ def _converted_gguf(path: Path, *, dtype: torch.dtype, cache_dir: Path, on_progr
     if not folder.exists():
         on_progress(Progress(f"converting {path.name} (once)"))
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            _convert_gguf(path, unfinished, dtype=dtype)
-            _publish(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with _locked(folder.with_name(f".{folder.name}.lock")):
+            if not folder.exists():  # else another process converted it meanwhile
+                _convert_into(folder, path, dtype=dtype)
     return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that one process has at a time, and that ends with the process, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _convert_into(folder: Path, path: Path, *, dtype: torch.dtype) -> None:
+    """The folder appears whole or not at all."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    try:
+        unfinished.mkdir()
+        _convert_gguf(path, unfinished, dtype=dtype)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _convert_gguf(path: Path, folder: Path, *, dtype: torch.dtype) -> None:
@@ -121,7 +139,7 @@ def _convert_gguf(path: Path, folder: Path, *, dtype: torch.dtype) -> None:
         config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
         loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (ValueError, NotImplementedError, KeyError) as error:
+    except Exception as error:  # a damaged file makes the reader raise nearly anything
         raise EngineStartError(f"transformers cannot read {path.name}: {error}") from error
     # A model loaded from GGUF refuses to be saved; a fresh one with its weights does not.
     with torch.device("meta"):
@@ -131,12 +149,3 @@ def _convert_gguf(path: Path, folder: Path, *, dtype: torch.dtype) -> None:
     fresh.generation_config = loaded.generation_config
     fresh.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        # Another process converted the same file meanwhile; its result is as good.
-        if not folder.exists():
-            raise
