@@ -1,0 +1,176 @@
+"""The engine process: what keeps it from starting is told to the operator, and its death to whoever waits for it."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from support.tiny import make_model
+from tokenwire.engine.architecture import load_config
+from tokenwire.engine.client import EngineProcess
+from tokenwire.engine.device import choose_device
+from tokenwire.engine.loop import build_engine
+from tokenwire.engine.protocol import (
+    EngineOptions,
+    EngineStartError,
+    Generation,
+    GenerationRequest,
+    Progress,
+    SamplingParams,
+)
+from tokenwire.errors import EngineFaultError
+
+WAIT_S = 120
+REQUEST = GenerationRequest("request", tuple(range(10, 20)), SamplingParams(seed=0, max_tokens=400, ignore_eos=True))
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+async def engine(tiny_model: Path) -> AsyncIterator[EngineProcess]:
+    """Started with the tiny model."""
+    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu", threads=1))
+    await asyncio.wait_for(engine.start(lambda progress: None), WAIT_S)
+    yield engine
+    await asyncio.wait_for(engine.stop(), WAIT_S)
+
+
+async def refusal(**options: object) -> str:
+    """What the operator is told when an engine with these options does not start."""
+    engine = EngineProcess(EngineOptions(**options))  # type: ignore[arg-type]
+    with pytest.raises(EngineStartError) as caught:
+        await asyncio.wait_for(engine.start(lambda progress: None), WAIT_S)
+    assert engine_processes() == []
+    return str(caught.value)
+
+
+def engine_processes() -> list[int]:
+    """Ids of the engine processes that this process has."""
+    children = psutil.Process().children()
+    return [child.pid for child in children if "tokenwire.engine.process" in child.cmdline()]
+
+
+async def receive_all(generation: Generation) -> None:
+    """Until it fails: what came before the engine's death is still given."""
+    while True:
+        await asyncio.wait_for(generation.receive(), WAIT_S)
+
+
+async def test_a_path_that_is_not_there_is_named() -> None:
+    assert "there is no file or folder '/nowhere/model'" in await refusal(model="/nowhere/model")
+
+
+async def test_a_hub_id_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    message = await refusal(model="nobody/nothing")
+    assert "'nobody/nothing' is not in the local hub cache and cannot be fetched" in message
+
+
+async def test_too_little_memory_for_the_cache_names_the_flag(tiny_model: Path) -> None:
+    message = await refusal(model=str(tiny_model), device="cpu", kv_memory_bytes=1000)
+    assert "1000 bytes hold less than 16 tokens" in message
+    assert "--kv-memory" in message
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(EngineStartError, match=f"'{device}'"):
+        choose_device(device)
+
+
+async def test_a_context_is_cut_to_what_the_cache_holds(tiny_model: Path) -> None:
+    # 4 KiB for a block of 16 tokens; one block is a spare.
+    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu", kv_memory_bytes=5 * 4096))
+    try:
+        info = await asyncio.wait_for(engine.start(lambda progress: None), WAIT_S)
+    finally:
+        await engine.stop()
+    assert (info.kv_cache_tokens, info.context_length) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, "T5ForConditionalGeneration is an enc"),
+        ({"model_type": "mamba", "architectures": ["MambaForCausalLM"]}, "MambaForCausalLM keeps a recurrent state"),
+        ({"model_type": "qwen3_next"}, "qwen3_next keeps a recurrent state"),
+        ({"model_type": "deepseek_v3"}, "deepseek_v3 uses multi-head latent attention"),
+        ({"model_type": "llava"}, "llava takes images or audio"),
+        ({"model_type": "vit"}, "vit is not a causal language model"),
+        ({"model_type": "unheard_of"}, "unheard_of"),
+        ({}, "cannot read the config"),
+    ],
+)
+def test_an_architecture_that_cannot_work_is_refused_by_name(
+    tmp_path: Path, config: dict[str, object], words: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineStartError) as caught:
+        load_config(tmp_path)
+    assert words in str(caught.value)
+
+
+def test_attention_that_is_not_causal_is_found_by_its_logits(tmp_path: Path) -> None:
+    fields = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = AutoConfig.for_model("bert", **fields, is_decoder=False, intermediate_size=64, initializer_range=0.2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(EngineStartError, match="BertLMHeadModel gives other logits over the paged cache"):
+        build_engine(EngineOptions(model=str(tmp_path), device="cpu"), on_progress=lambda progress: None)
+
+
+async def test_the_refusal_of_an_architecture_reaches_the_front_end(tmp_path: Path) -> None:
+    config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    message = await refusal(model=str(tmp_path))
+    assert "MambaForCausalLM keeps a recurrent state" in message
+    assert "vLLM" in message
+
+
+async def test_a_killed_engine_fails_its_generations_and_is_dead(engine: EngineProcess) -> None:
+    generation = engine.generate(REQUEST)
+    await asyncio.wait_for(generation.receive(), WAIT_S)
+    (pid,) = engine_processes()
+    os.kill(pid, signal.SIGKILL)
+    await asyncio.wait_for(engine.wait_until_dead(), WAIT_S)
+    with pytest.raises(EngineFaultError, match="the engine process ended"):
+        await receive_all(generation)
+    with pytest.raises(EngineFaultError):
+        engine.generate(REQUEST)
+    with pytest.raises(EngineFaultError):
+        await asyncio.wait_for(engine.wait_for_load(lambda load: load.step < 0), WAIT_S)
+
+
+async def test_a_stopped_engine_fails_its_generations_and_leaves_no_process(engine: EngineProcess) -> None:
+    generation = engine.generate(REQUEST)
+    await asyncio.wait_for(generation.receive(), WAIT_S)
+    await asyncio.wait_for(engine.stop(), WAIT_S)
+    assert engine_processes() == []
+    with pytest.raises(EngineFaultError):
+        await receive_all(generation)
+
+
+async def test_an_engine_that_is_stopped_while_it_starts_is_killed(tiny_model: Path) -> None:
+    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu"))
+    begun = asyncio.Event()
+
+    def on_progress(progress: Progress) -> None:
+        begun.set()
+
+    starting = asyncio.create_task(engine.start(on_progress))
+    await asyncio.wait_for(begun.wait(), WAIT_S)
+    assert len(engine_processes()) == 1
+    starting.cancel()
+    await asyncio.wait([starting], timeout=WAIT_S)
+    assert starting.cancelled()
+    assert engine_processes() == []
+    await engine.stop()
