@@ -20,6 +20,8 @@ from tokenwire.engine.protocol import (
     EngineInfo,
     EngineLoad,
     EngineOptions,
+    FinishReason,
+    GenerationRequest,
     Progress,
     SequenceOutput,
     Shutdown,
@@ -63,12 +65,23 @@ class EngineLoop:
     def _handle(self, command: Command) -> tuple[SequenceOutput, ...]:
         match command:
             case Submit(request):
-                self._scheduler.submit(request, time.monotonic())
-                return ()
+                return self._submit(request)
             case Abort(request_id, index):
                 return self._scheduler.abort(request_id, index)
             case _:
                 raise TypeError(f"unknown command {command!r}")
+
+    def _submit(self, request: GenerationRequest) -> tuple[SequenceOutput, ...]:
+        try:
+            self._scheduler.submit(request, time.monotonic())
+        except ValueError:
+            # The front end lets no such request through. If it does, the others must not pay for it.
+            logger.exception("refused request %s", request.request_id)
+            return tuple(
+                SequenceOutput(request.request_id, index, finish_reason=FinishReason.FAULT)
+                for index in range(request.n)
+            )
+        return ()
 
     def _step(self) -> tuple[SequenceOutput, ...]:
         plan = self._scheduler.plan(time.monotonic())
