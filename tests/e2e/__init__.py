@@ -1,0 +1,1 @@
+"""The real parts together: engine process, model, servers, clients and command line."""

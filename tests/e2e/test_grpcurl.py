@@ -1,0 +1,104 @@
+"""grpcurl, the real binary, against the real command: what a stranger with no stubs can do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.conftest import CALL_TIMEOUT_S, MODEL
+from support.serve_process import ServeProcess
+
+pytestmark = pytest.mark.smollm2
+
+GRPCURL = str(Path(sys.executable).with_name("grpcurl"))
+CHAT = {
+    "model": MODEL,
+    "messages": [{"role": "ROLE_USER", "content": "What is the capital of France?"}],
+    "temperature": 0,
+    "max_completion_tokens": 12,
+}
+
+
+def grpcurl(
+    server: ServeProcess, *words: str, data: dict[str, object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Flags and words as typed; the address goes in front of the first word that is no flag."""
+    flags = [] if data is None else ["-d", json.dumps(data)]
+    command = [GRPCURL, "-plaintext", *flags, server.target, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=CALL_TIMEOUT_S, check=False)
+
+
+def output(server: ServeProcess, *words: str, data: dict[str, object] | None = None) -> str:
+    """Of a call that succeeds."""
+    done = grpcurl(server, *words, data=data)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def messages(text: str) -> list[dict[str, Any]]:
+    """The JSON objects of an answer, which grpcurl prints one after the other."""
+    decoder, found = json.JSONDecoder(), []
+    while text := text.lstrip():
+        value, end = decoder.raw_decode(text)
+        found.append(value)
+        text = text[end:]
+    return found
+
+
+def test_list_names_every_service(smollm2_command: ServeProcess) -> None:
+    assert {
+        "tokenwire.v1.ChatService",
+        "tokenwire.v1.ModelService",
+        "tokenwire.v1.TokenService",
+        "grpc.health.v1.Health",
+    } <= set(output(smollm2_command, "list").split())
+
+
+def test_describe_shows_a_service_and_a_message(smollm2_command: ServeProcess) -> None:
+    service = output(smollm2_command, "describe", "tokenwire.v1.ChatService")
+    assert "rpc StreamChatCompletion ( .tokenwire.v1.ChatCompletionRequest )" in service
+    message = output(smollm2_command, "describe", "tokenwire.v1.ChatCompletionRequest")
+    assert "optional double temperature = 3;" in message
+
+
+@pytest.mark.parametrize("service", ["", "live", "tokenwire.v1.ChatService"])
+def test_health_is_serving(smollm2_command: ServeProcess, service: str) -> None:
+    (answer,) = messages(output(smollm2_command, "grpc.health.v1.Health/Check", data={"service": service}))
+    assert answer == {"status": "SERVING"}
+
+
+def test_a_unary_chat_is_answered(smollm2_command: ServeProcess) -> None:
+    text = output(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=CHAT)
+    (completion,) = messages(text)
+    assert "Paris" in completion["choices"][0]["content"]
+    assert completion["usage"]["completion_tokens"] <= CHAT["max_completion_tokens"]
+
+
+def test_a_streamed_chat_has_the_same_text_in_pieces(smollm2_command: ServeProcess) -> None:
+    (whole,) = messages(output(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=CHAT))
+    events = messages(output(smollm2_command, "tokenwire.v1.ChatService/StreamChatCompletion", data=CHAT))
+    deltas = [event["delta"]["content"] for event in events if "delta" in event]
+    assert "started" in events[0]
+    assert "completed" in events[-1]
+    assert len(deltas) > 1
+    assert "".join(deltas) == whole["choices"][0]["content"]
+
+
+def test_an_error_tells_every_violation(smollm2_command: ServeProcess) -> None:
+    wrong = {**CHAT, "temperature": 3, "top_p": -1}
+    done = grpcurl(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=wrong)
+    assert done.returncode != 0
+    assert "Code: InvalidArgument" in done.stderr
+    assert "type.googleapis.com/google.rpc.BadRequest" in done.stderr
+    for words in ("`temperature` must be in [0, 2]; got 3", "`top_p` must be in [0, 1]; got -1", "FIELD_INVALID"):
+        assert words in done.stderr
+
+
+def test_an_unknown_model_is_not_found(smollm2_command: ServeProcess) -> None:
+    done = grpcurl(smollm2_command, "tokenwire.v1.ModelService/GetModel", data={"model": "gpt-2"})
+    assert done.returncode != 0
+    assert "Code: NotFound" in done.stderr
+    assert "MODEL_NOT_FOUND" in done.stderr
