@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from e2e.conftest import CALL_TIMEOUT_S, MODEL
 from support.serve_process import ServeProcess
+from tokenwire.stream import StreamChecker
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent
 
 pytestmark = pytest.mark.smollm2
 
@@ -80,9 +83,11 @@ def test_a_unary_chat_is_answered(smollm2_command: ServeProcess) -> None:
 def test_a_streamed_chat_has_the_same_text_in_pieces(smollm2_command: ServeProcess) -> None:
     (whole,) = messages(output(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=CHAT))
     events = messages(output(smollm2_command, "tokenwire.v1.ChatService/StreamChatCompletion", data=CHAT))
+    checker = StreamChecker()
+    for event in events:
+        checker.check(ParseDict(event, ChatCompletionEvent()))
+    checker.end()
     deltas = [event["delta"]["content"] for event in events if "delta" in event]
-    assert "started" in events[0]
-    assert "completed" in events[-1]
     assert len(deltas) > 1
     assert "".join(deltas) == whole["choices"][0]["content"]
 
