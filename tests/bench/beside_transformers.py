@@ -107,7 +107,7 @@ async def _each(texts: Sequence[str]) -> AsyncIterator[str]:
 def table(levels: Sequence[Level]) -> str:
     """The figures as a Markdown table: medians of the rounds, least and most in brackets."""
     lines = [
-        "| streams | Tokenwire, tok/s | `generate`, tok/s | ratio | first token p50, ms | between tokens p50 / p99, ms |",
+        "| streams | Tokenwire, tok/s | `generate`, tok/s | ratio | TTFT p50, ms | between tokens p50 / p99, ms |",
         "|---|---|---|---|---|---|",
     ]
     for level in levels:

@@ -4,6 +4,8 @@ Models run on packed batches: the tokens of all sequences stand in one row, [1, 
 layer's cache; where each token's keys go and which keys each sequence sees is in the `AttentionBatch` of the step.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -152,11 +154,23 @@ def _attend_decodes(grouped: Tensor, cache: LayerCache, spans: tuple[SequenceSpa
     """Sequences of one query each: [Hkv, G, T, Dk] → [T, H, Dv]."""
     # The heads of a group become the rows of one small product for each key head: [1, Hkv, G, Dk] for a sequence.
     queries = torch.split(grouped.permute(2, 0, 1, 3).contiguous(), 1)
-    attended = [
-        _attention(query, span.read(cache.keys), span.read(cache.values), span, scores)
-        for query, span in zip(queries, spans, strict=True)
-    ]
+    with _one_thread():
+        attended = [
+            _attention(query, span.read(cache.keys), span.read(cache.values), span, scores)
+            for query, span in zip(queries, spans, strict=True)
+        ]
     return torch.cat(attended).flatten(1, 2)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from spreading products of some microseconds over threads: waking these takes longer."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _attend_chunk(grouped: Tensor, cache: LayerCache, span: SequenceSpan, scores: _Scores) -> Tensor:

@@ -33,6 +33,7 @@ _ENGINE_ENVIRONMENT = {
     # OpenMP threads that wait by spinning take the cores that the front end and the clients need: with two busy
     # cores a step then took ten times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "20000",
     "TQDM_DISABLE": "1",  # the engine reports its own progress
 }
 
