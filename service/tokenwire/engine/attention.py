@@ -4,14 +4,18 @@ Models run on packed batches: the tokens of all sequences stand in one row, [1, 
 layer's cache; where each token's keys go and which keys each sequence sees is in the `AttentionBatch` of the step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import AttentionInterface
+
+from tokenwire.engine.native.decode_attention import BlockTables, DecodeAttention
 
 # Registered as an attention function and not as a mask function: transformers then builds no masks.
 ATTENTION_NAME = "tokenwire_paged"
@@ -27,39 +31,50 @@ class Visibility:
     """Query i sees the keys up to i; else, without a mask, every query sees every key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SequenceSpan:
-    """One sequence's part of a packed batch: its queries, and the cache rows of all its keys so far.
+    """One sequence's part of a packed batch: its queries, and where all its keys so far are.
 
-    Query i of the span stands at position `num_keys - num_queries + i` of its sequence.
+    Query i of the span stands at position `num_keys - num_queries + i` of its sequence; the key of position p is in row
+    `blocks[p // block_size] * block_size + p % block_size` of the cache.
     """
 
     num_queries: int
     num_keys: int
-    rows: Tensor | int
-    """Cache rows of the keys, [num_keys]; the first one where they are consecutive: reading then copies nothing."""
+    blocks: Sequence[int]
+    block_size: int
+    device: torch.device
     _visibility: dict[int | None, Visibility] = field(default_factory=dict)
     # By sliding window; made on first use and shared by all layers.
 
+    @cached_property
+    def _rows(self) -> Tensor | int:
+        """The first row where all are consecutive, so that reading copies nothing; else all of them, [num_keys]."""
+        if all(second == first + 1 for first, second in pairwise(self.blocks)):
+            return self.blocks[0] * self.block_size
+        blocks = torch.tensor(self.blocks, device=self.device)
+        rows = blocks[:, None] * self.block_size + torch.arange(self.block_size, device=self.device)
+        return rows.flatten()[: self.num_keys]
+
     def read(self, cache: Tensor) -> Tensor:
         """The sequence's part of keys or values: [1, Hkv, rows, D] → [1, Hkv, num_keys, D]."""
-        if isinstance(self.rows, int):
-            return cache.narrow(2, self.rows, self.num_keys)
-        return cache.index_select(2, self.rows)
+        if isinstance(self._rows, int):
+            return cache.narrow(2, self._rows, self.num_keys)
+        return cache.index_select(2, self._rows)
 
-    def visibility(self, window: int | None, device: torch.device) -> Visibility:
+    def visibility(self, window: int | None) -> Visibility:
         """What the queries see through a sliding window of that many keys, or without one."""
         if window not in self._visibility:
-            self._visibility[window] = self._make_visibility(window, device)
+            self._visibility[window] = self._make_visibility(window)
         return self._visibility[window]
 
-    def _make_visibility(self, window: int | None, device: torch.device) -> Visibility:
+    def _make_visibility(self, window: int | None) -> Visibility:
         if window is None or self.num_keys <= window:
             if self.num_queries == 1:
                 return Visibility()
             if self.num_queries == self.num_keys:
                 return Visibility(is_causal=True)
-        keys = torch.arange(self.num_keys, device=device)
+        keys = torch.arange(self.num_keys, device=self.device)
         queries = keys[self.num_keys - self.num_queries :, None]
         visible = keys <= queries
         if window is not None:
@@ -67,7 +82,7 @@ class SequenceSpan:
         return Visibility(visible)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AttentionBatch:
     """Where the keys of a packed batch are."""
 
@@ -76,10 +91,19 @@ class AttentionBatch:
     spans: tuple[SequenceSpan, ...]
     """In the order of the packed tokens; those of one query, the decodes, first."""
 
-    @property
-    def num_decodes(self) -> int:
-        """Number of spans of one query."""
-        return sum(span.num_queries == 1 for span in self.spans)
+    @cached_property
+    def decodes(self) -> tuple[SequenceSpan, ...]:
+        """The spans of one query."""
+        return tuple(span for span in self.spans if span.num_queries == 1)
+
+    @cached_property
+    def decode_tables(self) -> BlockTables:
+        """Where the keys of the decodes are, for the kernel."""
+        return BlockTables.of(
+            [span.blocks for span in self.decodes],
+            [span.num_keys for span in self.decodes],
+            block_size=self.decodes[0].block_size,
+        )
 
 
 @dataclass(slots=True)
@@ -101,6 +125,8 @@ class LayerCache:
     values: Tensor
     """[1, Hkv, rows, Dv]"""
     step: StepState
+    kernel: DecodeAttention | None
+    """For the decodes; None where torch does them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +162,9 @@ def paged_attention(
     cache.values.index_copy_(2, batch.write_rows, value)
     scores = _Scores(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
     grouped = query.view(key.shape[1], -1, *query.shape[2:])  # [Hkv, G, T, Dk]
-    num_decodes = batch.num_decodes
-    outputs = []
-    if num_decodes:
-        outputs.append(_attend_decodes(grouped[:, :, :num_decodes], cache, batch.spans[:num_decodes], scores))
-    first = num_decodes
-    for span in batch.spans[num_decodes:]:
+    first = len(batch.decodes)
+    outputs = [_attend_decodes(grouped[:, :, :first], cache, batch, scores)] if first else []
+    for span in batch.spans[first:]:
         outputs.append(_attend_chunk(grouped[:, :, first : first + span.num_queries], cache, span, scores))
         first += span.num_queries
     return torch.cat(outputs).unsqueeze(0), None
@@ -150,14 +173,23 @@ def paged_attention(
 AttentionInterface.register(ATTENTION_NAME, paged_attention)
 
 
-def _attend_decodes(grouped: Tensor, cache: LayerCache, spans: tuple[SequenceSpan, ...], scores: _Scores) -> Tensor:
+def _attend_decodes(grouped: Tensor, cache: LayerCache, batch: AttentionBatch, scores: _Scores) -> Tensor:
     """Sequences of one query each: [Hkv, G, T, Dk] → [T, H, Dv]."""
+    queries = grouped.permute(2, 0, 1, 3)
+    if cache.kernel is not None and scores.softcap is None:
+        return cache.kernel(
+            queries.flatten(1, 2),
+            cache.keys,
+            cache.values,
+            batch.decode_tables,
+            scale=scores.scale,
+            window=scores.window,
+        )
     # The heads of a group become the rows of one small product for each key head: [1, Hkv, G, Dk] for a sequence.
-    queries = torch.split(grouped.permute(2, 0, 1, 3).contiguous(), 1)
     with _one_thread():
         attended = [
             _attention(query, span.read(cache.keys), span.read(cache.values), span, scores)
-            for query, span in zip(queries, spans, strict=True)
+            for query, span in zip(torch.split(queries.contiguous(), 1), batch.decodes, strict=True)
         ]
     return torch.cat(attended).flatten(1, 2)
 
@@ -183,7 +215,7 @@ def _attend_chunk(grouped: Tensor, cache: LayerCache, span: SequenceSpan, scores
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, span: SequenceSpan, scores: _Scores) -> Tensor:
-    visibility = span.visibility(scores.window, q.device)
+    visibility = span.visibility(scores.window)
     if scores.softcap is not None:
         return _softcapped_attention(q, k, v, visibility, scale=scores.scale, softcap=scores.softcap)
     return F.scaled_dot_product_attention(

@@ -1,12 +1,12 @@
 """Memory of the paged key-value cache: how much it gets, and its tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
 import torch
 from torch import Tensor
 
-from tokenwire.engine.attention import LayerCache, StepState
 from tokenwire.engine.protocol import EngineStartError
 
 # Of the memory that is free once the weights are loaded. A CPU's memory is shared with the rest of the machine.
@@ -17,8 +17,9 @@ _GPU_SHARE = 0.90
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """Shape of one layer's keys and values, in elements for each token."""
+    """Shape of one layer's attention, in elements for each token."""
 
+    num_heads: int
     num_kv_heads: int
     key_dim: int
     value_dim: int
@@ -30,7 +31,7 @@ class LayerShape:
 
 
 def count_blocks(
-    layers: list[LayerShape],
+    layers: Sequence[LayerShape],
     *,
     block_size: int,
     dtype: torch.dtype,
@@ -56,9 +57,11 @@ def count_blocks(
 
 
 def allocate(
-    layers: list[LayerShape], *, num_rows: int, dtype: torch.dtype, device: torch.device, step: StepState
-) -> list[LayerCache]:
-    """Caches of all layers, `num_rows` = blocks × block size. Raises `EngineStartError` when memory runs out.
+    layers: Sequence[LayerShape], *, num_rows: int, dtype: torch.dtype, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """Keys [1, Hkv, rows, Dk] and values [1, Hkv, rows, Dv] of all layers; rows = blocks × block size.
+
+    Raises `EngineStartError` when memory runs out.
 
     They are not cleared, for a row is never read before it is written: the memory is touched only as it is used.
     """
@@ -68,8 +71,7 @@ def allocate(
 
     try:
         return [
-            LayerCache(rows(layer.num_kv_heads, layer.key_dim), rows(layer.num_kv_heads, layer.value_dim), step)
-            for layer in layers
+            (rows(layer.num_kv_heads, layer.key_dim), rows(layer.num_kv_heads, layer.value_dim)) for layer in layers
         ]
     except (RuntimeError, torch.OutOfMemoryError) as error:
         raise EngineStartError(f"no memory for a key-value cache of {num_rows} tokens: {error}") from None

@@ -106,20 +106,21 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
     device = choose_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    cache_dir = options.cache_dir or default_cache_dir()
     requested = requested_dtype(options.dtype, device)
     folder = resolve_checkpoint(
         options.model,
         gguf_dtype=requested or torch.bfloat16,
-        cache_dir=options.cache_dir or default_cache_dir(),
+        cache_dir=cache_dir,
         on_progress=on_progress,
     )
     config = load_config(folder)
     dtype = requested or checkpoint_dtype(config)
     on_progress(Progress("loading the weights"))
-    model, layers = load_model(folder, config, dtype=dtype, device=device)
+    model = load_model(folder, config, dtype=dtype, device=device, kernel_dir=cache_dir / "kernels")
     context_length = min(context_limit(config), options.max_context or context_limit(config))
     num_blocks = count_blocks(
-        layers,
+        model.layers,
         block_size=options.block_size,
         dtype=dtype,
         device=device,
@@ -130,7 +131,7 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
     kv_cache_tokens = (num_blocks - 1) * options.block_size
     context_length = min(context_length, kv_cache_tokens)
     on_progress(Progress(f"allocating a key-value cache of {kv_cache_tokens} tokens"))
-    model.attach(layers, num_rows=num_blocks * options.block_size)
+    model.attach(num_rows=num_blocks * options.block_size)
     eos = eos_token_ids(folder)
     scheduler = Scheduler(
         BlockPool(num_blocks, options.block_size),

@@ -1,6 +1,5 @@
 """One engine step on the device: a plan becomes tensors, a forward pass and samples."""
 
-import itertools
 from collections.abc import Sequence as AbstractSequence
 
 import torch
@@ -60,13 +59,13 @@ class ModelRunner:
 
     def _span(self, chunk: Chunk) -> SequenceSpan:
         num_keys = chunk.start + chunk.count
-        blocks = chunk.sequence.block_table[: -(-num_keys // self._block_size)]
-        rows: int | Tensor
-        if all(second == first + 1 for first, second in itertools.pairwise(blocks)):
-            rows = blocks[0] * self._block_size
-        else:
-            rows = torch.tensor(self._rows(blocks, 0, num_keys), device=self._model.device)
-        return SequenceSpan(num_queries=chunk.count, num_keys=num_keys, rows=rows)
+        return SequenceSpan(
+            num_queries=chunk.count,
+            num_keys=num_keys,
+            blocks=chunk.sequence.block_table[: -(-num_keys // self._block_size)],
+            block_size=self._block_size,
+            device=self._model.device,
+        )
 
     def _rows(self, blocks: AbstractSequence[int], start: int, end: int) -> list[int]:
         size = self._block_size

@@ -1,0 +1,1 @@
+"""Kernels in C, compiled on the machine that runs them. Where there is no compiler, torch does their work."""

@@ -1,0 +1,125 @@
+"""Builds, keeps and calls the C kernel of decode attention."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger("tokenwire.engine")
+
+# Sums may be reordered into vectors, but NaN and infinity keep their meaning: a sequence that has them must fail.
+_FLAGS = (
+    *("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fopenmp"),
+    *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
+)
+_COMPILE_TIMEOUT_S = 60
+_POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
+_ARGUMENTS = (*[_POINTER] * 6, *[_INT64] * 7, ctypes.c_float, _POINTER, ctypes.c_int)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeAttention:
+    """The kernel for one shape of heads, all float32 on the CPU."""
+
+    _function: Any
+    group: int
+    value_dim: int
+
+    def __call__(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        tables: "BlockTables",
+        *,
+        scale: float,
+        window: int | None,
+    ) -> Tensor:
+        """[N, H, Dk] queries over keys [1, Hkv, rows, Dk] and values [1, Hkv, rows, Dv] → [N, H, Dv]."""
+        num_sequences, num_heads, _ = query.shape
+        _, num_kv_heads, num_rows, _ = keys.shape
+        query = query.contiguous()
+        out = query.new_empty(num_sequences, num_heads, self.value_dim)
+        scratch = query.new_empty(num_sequences * num_heads * tables.max_length)
+        self._function(
+            *(t.data_ptr() for t in (out, query, keys, values, tables.blocks, tables.lengths)),
+            *(num_sequences, num_kv_heads, num_rows, tables.blocks.shape[1], tables.max_length, tables.block_size),
+            *(window or 0, scale, scratch.data_ptr(), torch.get_num_threads()),
+        )
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTables:
+    """Where the keys of several sequences are."""
+
+    blocks: Tensor
+    """[N, max blocks] int32, filled up with zeros."""
+    lengths: Tensor
+    """[N] int32, keys of each sequence."""
+    max_length: int
+    block_size: int
+
+    @classmethod
+    def of(cls, tables: Sequence[Sequence[int]], lengths: Sequence[int], *, block_size: int) -> "BlockTables":
+        """From the block table and the number of keys of each sequence."""
+        width = max(map(len, tables))
+        padded = [[*table, *[0] * (width - len(table))] for table in tables]
+        return cls(
+            torch.tensor(padded, dtype=torch.int32),
+            torch.tensor(lengths, dtype=torch.int32),
+            max(lengths),
+            block_size,
+        )
+
+
+def build_decode_attention(*, group: int, key_dim: int, value_dim: int, folder: Path) -> DecodeAttention | None:
+    """The kernel for `group` query heads a key head, kept in `folder`; None where it cannot be compiled (logged)."""
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if compiler is None or not shutil.which(compiler):
+        logger.info("no C compiler: torch does the attention, slower for many streams")
+        return None
+    source = resources.files(__package__).joinpath("decode_attention.c").read_text(encoding="utf-8")
+    defines = (f"-DGROUP={group}", f"-DKEY_DIM={key_dim}", f"-DVALUE_DIM={value_dim}")
+    identity = "\0".join((source, compiler, _processor(), *_FLAGS, *defines))
+    library = folder / f"decode_attention-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    try:
+        if not library.exists():
+            _compile(compiler, (*_FLAGS, *defines), source, library)
+        function = ctypes.CDLL(str(library)).decode_attention
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("torch does the attention, slower for many streams: the kernel does not compile: %s", error)
+        return None
+    function.argtypes = _ARGUMENTS
+    function.restype = None
+    return DecodeAttention(function, group, value_dim)
+
+
+def _compile(compiler: str, flags: Sequence[str], source: str, library: Path) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".building-") as folder:
+        unfinished = Path(folder) / library.name
+        command = [compiler, *flags, "-x", "c", "-", "-o", str(unfinished), "-lm"]
+        subprocess.run(command, input=source, text=True, check=True, capture_output=True, timeout=_COMPILE_TIMEOUT_S)
+        os.replace(unfinished, library)
+
+
+def _processor() -> str:
+    """What `-march=native` depends on, for a cache folder that several machines share."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
