@@ -9,6 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from support.inline_engine import InlineEngine, token_ids
 from support.tiny import FAMILIES, make_model
+from tokenwire.engine.architecture import load_config
+from tokenwire.engine.model import load_model
 from tokenwire.engine.protocol import SamplingParams
 
 MAX_TOKENS = 24
@@ -76,6 +78,45 @@ def test_preempted_sequences_end_with_the_same_tokens(tmp_path: Path) -> None:
         results.append({key: token_ids(outputs) for key, outputs in engine.run().items()})
     assert tight.scheduler.load(0).preemptions > 0
     assert results[0] == results[1]
+
+
+def test_without_a_compiler_the_answers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    folder = make_model(tmp_path)
+    # Small blocks and others' sequences in between: rows that are not consecutive are gathered.
+    engine = InlineEngine(folder, max_running=8, max_step_tokens=40, block_size=4)
+    for number, prompt in enumerate(PROMPTS):
+        engine.submit(str(number), prompt, SamplingParams(seed=0, max_tokens=MAX_TOKENS, temperature=0))
+    outputs = engine.run()
+    for number, prompt in enumerate(PROMPTS):
+        assert token_ids(outputs[str(number), 0]) == reference(folder, prompt)[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "is_lean"), [("llama", True), ("mistral", True), ("qwen2", True), ("qwen3", True), ("gpt2", False)]
+)
+def test_llama_shaped_models_take_the_lean_pass(tmp_path: Path, family: str, is_lean: bool) -> None:
+    folder = make_model(tmp_path / family, family)
+    device = torch.device("cpu")
+    with torch.inference_mode():
+        model = load_model(
+            folder, load_config(folder), dtype=torch.float32, device=device, kernel_dir=tmp_path / "kernels"
+        )
+    assert model.is_lean is is_lean
+
+
+def test_a_llama_with_another_activation_is_still_right(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, hidden_act="gelu", attention_bias=True, mlp_bias=True)
+    engine = InlineEngine(folder, max_running=4, max_step_tokens=40)
+    engine.submit("0", LONG, SamplingParams(seed=0, max_tokens=MAX_TOKENS, temperature=0))
+    assert token_ids(engine.run()["0", 0]) == reference(folder, LONG)[0]
+
+
+def test_biases_of_merged_projections_count(tmp_path: Path) -> None:
+    folder = make_model(tmp_path, attention_bias=True, mlp_bias=True)
+    engine = InlineEngine(folder, max_running=4, max_step_tokens=40)
+    engine.submit("0", LONG, SamplingParams(seed=0, max_tokens=MAX_TOKENS, temperature=0))
+    assert token_ids(engine.run()["0", 0]) == reference(folder, LONG)[0]
 
 
 def test_sliding_windows_hide_older_keys(tmp_path: Path) -> None:

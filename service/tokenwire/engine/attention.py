@@ -130,6 +130,31 @@ class LayerCache:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerShape:
+    """Shape of one layer's attention."""
+
+    num_heads: int
+    num_kv_heads: int
+    key_dim: int
+    value_dim: int
+
+    @property
+    def cached_elements(self) -> int:
+        """Elements of key and value of one token."""
+        return self.num_kv_heads * (self.key_dim + self.value_dim)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionLayer:
+    """One layer's attention, as the model calls it."""
+
+    module: nn.Module
+    shape: LayerShape
+    scaling: float | None
+    sliding_window: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Scores:
     """How a layer scores keys."""
 

@@ -1,33 +1,18 @@
 """Memory of the paged key-value cache: how much it gets, and its tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import psutil
 import torch
 from torch import Tensor
 
+from tokenwire.engine.attention import LayerShape
 from tokenwire.engine.protocol import EngineStartError
 
 # Of the memory that is free once the weights are loaded. A CPU's memory is shared with the rest of the machine.
 _CPU_SHARE = 0.25
 _CPU_MOST_BYTES = 2 << 30
 _GPU_SHARE = 0.90
-
-
-@dataclass(frozen=True, slots=True)
-class LayerShape:
-    """Shape of one layer's attention, in elements for each token."""
-
-    num_heads: int
-    num_kv_heads: int
-    key_dim: int
-    value_dim: int
-
-    @property
-    def elements(self) -> int:
-        """Elements of key and value of one token."""
-        return self.num_kv_heads * (self.key_dim + self.value_dim)
 
 
 def count_blocks(
@@ -44,7 +29,7 @@ def count_blocks(
 
     Raises `EngineStartError` where they cannot hold even 16 tokens.
     """
-    block_bytes = sum(layer.elements for layer in layers) * dtype.itemsize * block_size
+    block_bytes = sum(layer.cached_elements for layer in layers) * dtype.itemsize * block_size
     available = _default_memory(device) if memory_bytes is None else memory_bytes
     useful = max_running * -(-context_length // block_size) + 1
     num_blocks = min(available // block_bytes, useful)

@@ -7,6 +7,7 @@ The two operators are those that torch's compiler uses; they are not public, so 
 where they are missing the model keeps torch's layers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,10 +39,23 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     return (
         device.type == "cpu"
         and dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     )
+
+
+def make_linear(layers: Sequence[Any], *, pack: bool) -> nn.Module:
+    """One layer whose output is the outputs of several `nn.Linear` layers of the same input, side by side."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
+    if pack:
+        return PackedLinear(weight, bias)
+    merged = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    merged.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        merged.bias = nn.Parameter(bias, requires_grad=False)
+    return merged
 
 
 def pack_linears(model: nn.Module) -> None:

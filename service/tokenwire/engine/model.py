@@ -1,7 +1,9 @@
 """A transformers model on the paged cache: loading it, and one forward pass over a packed batch."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +11,21 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedCon
 
 from tokenwire.engine import kv_cache
 from tokenwire.engine.architecture import mismatch
-from tokenwire.engine.attention import ATTENTION_NAME, AttentionBatch, LayerCache, SequenceSpan, StepState
-from tokenwire.engine.kv_cache import LayerShape
+from tokenwire.engine.attention import (
+    ATTENTION_NAME,
+    AttentionBatch,
+    AttentionLayer,
+    LayerCache,
+    LayerShape,
+    SequenceSpan,
+    StepState,
+)
+from tokenwire.engine.lean import LeanDecoder, is_llama_shaped
 from tokenwire.engine.linear import can_pack, pack_linears
 from tokenwire.engine.native.decode_attention import DecodeAttention, build_decode_attention
 from tokenwire.engine.protocol import EngineStartError
+
+logger = logging.getLogger("tokenwire.engine")
 
 _RECORD_NAME = "tokenwire_record"
 _PROBE_LENGTH = 24
@@ -21,41 +33,21 @@ _PROBE_LENGTH = 24
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
 
-class PagedModel:
-    """A causal language model whose attention reads and writes the paged cache."""
+class Forward(Protocol):
+    """Token ids [T] and positions [T] of a packed batch, and the rows [R] to answer → logits [R, V]."""
 
-    def __init__(
-        self, model: PreTrainedModel, attention: Sequence[tuple[nn.Module, LayerShape]], *, kernel_dir: Path
-    ) -> None:
-        """`attention` is the attention module of each layer with its shape; `kernel_dir` keeps compiled kernels."""
+    def __call__(self, token_ids: Tensor, positions: Tensor, logit_rows: Tensor) -> Tensor: ...
+
+
+class ModuleForward:
+    """The forward pass of transformers' own modules, which know the layers of their attention themselves."""
+
+    def __init__(self, model: PreTrainedModel, attention: Sequence[AttentionLayer], *, pack: bool) -> None:
+        if pack:
+            pack_linears(model)
         self._model = model
-        self._modules = [module for module, _ in attention]
-        self.layers = [layer for _, layer in attention]
-        self._kernels = self._build_kernels(kernel_dir)
-        self._step = StepState()
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Size of the logits."""
-        size: int = self._model.get_output_embeddings().out_features
-        return size
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        device: torch.device = self._model.device
-        return device
-
-    def attach(self, *, num_rows: int) -> None:
-        """Give every attention module a cache of that many rows."""
-        caches = kv_cache.allocate(self.layers, num_rows=num_rows, dtype=self._model.dtype, device=self.device)
-        for module, layer, (keys, values) in zip(self._modules, self.layers, caches, strict=True):
-            cache = LayerCache(keys, values, self._step, self._kernels.get(layer))
-            module.paged_cache = cache  # type: ignore[assignment]
-
-    def forward(self, token_ids: Tensor, positions: Tensor, batch: AttentionBatch, logit_rows: Tensor) -> Tensor:
-        """Logits [R, V] of the chosen rows [R] of a packed batch [T]; writes the batch's keys and values."""
-        self._step.batch = batch
+    def __call__(self, token_ids: Tensor, positions: Tensor, logit_rows: Tensor) -> Tensor:
         output = self._model(
             input_ids=token_ids.unsqueeze(0),
             position_ids=positions.unsqueeze(0),
@@ -65,15 +57,56 @@ class PagedModel:
         logits: Tensor = output.logits
         return logits[0]
 
-    def _build_kernels(self, kernel_dir: Path) -> dict[LayerShape, DecodeAttention | None]:
-        if self.device.type != "cpu" or self._model.dtype != torch.float32:
+
+class PagedModel:
+    """A causal language model whose attention reads and writes the paged cache."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        attention: Sequence[AttentionLayer],
+        *,
+        vocabulary_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        kernel_dir: Path,
+    ) -> None:
+        """`kernel_dir` keeps compiled kernels."""
+        self.vocabulary_size = vocabulary_size
+        self.device = device
+        self.layers = [layer.shape for layer in attention]
+        self._dtype = dtype
+        self._forward = forward
+        self._attention = attention
+        self._kernels = self._build_kernels(kernel_dir)
+        self._step = StepState()
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether the model runs on the lean forward pass."""
+        return isinstance(self._forward, LeanDecoder)
+
+    def attach(self, *, num_rows: int) -> None:
+        """Give every attention module a cache of that many rows."""
+        caches = kv_cache.allocate(self.layers, num_rows=num_rows, dtype=self._dtype, device=self.device)
+        for layer, (keys, values) in zip(self._attention, caches, strict=True):
+            cache = LayerCache(keys, values, self._step, self._kernels.get(layer.shape))
+            layer.module.paged_cache = cache  # type: ignore[assignment]
+
+    def forward(self, token_ids: Tensor, positions: Tensor, batch: AttentionBatch, logit_rows: Tensor) -> Tensor:
+        """Logits [R, V] of the chosen rows [R] of a packed batch [T]; writes the batch's keys and values."""
+        self._step.batch = batch
+        return self._forward(token_ids, positions, logit_rows)
+
+    def _build_kernels(self, folder: Path) -> dict[LayerShape, DecodeAttention | None]:
+        if self.device.type != "cpu" or self._dtype != torch.float32:
             return {}
         return {
             layer: build_decode_attention(
                 group=layer.num_heads // layer.num_kv_heads,
                 key_dim=layer.key_dim,
                 value_dim=layer.value_dim,
-                folder=kernel_dir,
+                folder=folder,
             )
             for layer in set(self.layers)
         }
@@ -82,41 +115,64 @@ class PagedModel:
 def load_model(
     folder: Path, config: PreTrainedConfig, *, dtype: torch.dtype, device: torch.device, kernel_dir: Path
 ) -> PagedModel:
-    """Load the weights, learn each layer's shapes, and check the paged pass against the model's own.
+    """Load a model on the fastest forward pass whose logits are those of the untouched model.
 
-    Raises `EngineStartError` if the checkpoint does not load or its logits differ.
+    Raises `EngineStartError` if the checkpoint does not load, or no pass over the paged cache gives its logits.
     """
+    tolerance = _TOLERANCE[dtype]
+    pack = can_pack(device, dtype)
+    token_ids = torch.arange(_PROBE_LENGTH, device=device) * 97 % config.vocab_size
+    difference = float("inf")
+    for forward_class in (LeanDecoder, ModuleForward):
+        model = _load(folder, dtype=dtype, device=device)
+        if forward_class is LeanDecoder and not is_llama_shaped(model):
+            continue
+        expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
+        attention = _record_attention(model, token_ids[:2])
+        model.set_attn_implementation(ATTENTION_NAME)
+        paged = PagedModel(
+            forward_class(model, attention, pack=pack),
+            attention,
+            vocabulary_size=expected.shape[-1],
+            dtype=dtype,
+            device=device,
+            kernel_dir=kernel_dir,
+        )
+        difference = _probe(paged, token_ids, expected)
+        if difference <= tolerance:
+            return paged
+        logger.warning("%s is off by %.2g on the probe text", forward_class.__name__, difference)
+    raise mismatch(config, difference, tolerance)
+
+
+def _load(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise EngineStartError(f"the checkpoint {folder} does not load: {error}") from error
-    token_ids = torch.arange(_PROBE_LENGTH, device=device) * 97 % config.vocab_size
-    expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
-    attention = _record_attention(model, token_ids[:2])
-    model.set_attn_implementation(ATTENTION_NAME)
-    if can_pack(device, dtype):
-        pack_linears(model)
-    paged = PagedModel(model, attention, kernel_dir=kernel_dir)
-    difference = _probe(paged, token_ids, expected)
-    if not difference <= _TOLERANCE[dtype]:
-        raise mismatch(config, difference, _TOLERANCE[dtype])
-    return paged
 
 
-def _record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[tuple[nn.Module, LayerShape]]:
-    """Run a few tokens to see which modules attend, in order, and with what shapes."""
-    attention: list[tuple[nn.Module, LayerShape]] = []
+def _record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[AttentionLayer]:
+    """Run a few tokens to see how the model calls its attention, layer by layer."""
+    attention: list[AttentionLayer] = []
 
     def record(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: object, **__: object
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *_: object,
+        scaling: float | None = None,
+        sliding_window: int | None = None,
+        **__: object,
     ) -> tuple[Tensor, None]:
-        layer = LayerShape(
+        shape = LayerShape(
             num_heads=query.shape[1],
             num_kv_heads=key.shape[1],
             key_dim=key.shape[-1],
             value_dim=value.shape[-1],
         )
-        attention.append((module, layer))
+        attention.append(AttentionLayer(module, shape, scaling, sliding_window))
         return query.new_zeros(*query.transpose(1, 2).shape[:3], value.shape[-1]), None
 
     AttentionInterface.register(_RECORD_NAME, record)

@@ -26,7 +26,7 @@ _FLAGS = (
 )
 _COMPILE_TIMEOUT_S = 60
 _POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
-_ARGUMENTS = (*[_POINTER] * 6, *[_INT64] * 7, ctypes.c_float, _POINTER, ctypes.c_int)
+_ARGUMENTS: list[Any] = [*[_POINTER] * 6, *[_INT64] * 7, ctypes.c_float, _POINTER, ctypes.c_int]
 
 
 @dataclass(frozen=True, slots=True)
