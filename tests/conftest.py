@@ -4,17 +4,18 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-# Before anything imports torch: tests and engine processes share the cores (see engine/client.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import grpc
 import pytest
 
 from support.fake_engine import FakeEngine, answer, make_info
 from support.tiny import make_tokenizer
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
+from tokenwire.engine.client import OPENMP_ENVIRONMENT
 from tokenwire.engine.protocol import Progress
 from tokenwire.server import Server
+
+# Nothing has imported torch yet. Tests and engine processes share the cores.
+os.environ.update(OPENMP_ENVIRONMENT)
 
 TIMEOUT_S = 20
 

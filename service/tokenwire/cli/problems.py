@@ -13,7 +13,7 @@ def explain(error: TokenwireClientError, *, target: str) -> str:
                 return f"the server at {target} is shutting down"
             case "":
                 hint = "start one with `tokenwire serve` or name another with --target"
-                return f"no server answers at {target}; {hint}\n({error})"
+                return f"no server answers at {target}, or the connection broke; {hint}\n({error})"
     if error.violations:
         return "\n".join(violation.description for violation in error.violations)
     return str(error)

@@ -29,12 +29,11 @@ from tokenwire.errors import EngineFaultError
 
 STOP_TIMEOUT_S = 5.0
 
-_ENGINE_ENVIRONMENT = {
+OPENMP_ENVIRONMENT = {
     # OpenMP threads that wait by spinning take the cores that the front end and the clients need: with two busy
     # cores a step then took ten times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "20000",
-    "TQDM_DISABLE": "1",  # the engine reports its own progress
 }
 
 
@@ -62,7 +61,7 @@ class EngineProcess:
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
-                env={**_ENGINE_ENVIRONMENT, **os.environ},
+                env={**OPENMP_ENVIRONMENT, **os.environ, "TQDM_DISABLE": "1"},  # the engine reports its own progress
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(encode_frame(self._options))
