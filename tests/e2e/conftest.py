@@ -37,7 +37,8 @@ def smollm2() -> Path:
     return fetch_demo_model(default_cache_dir())
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+# The servers end with this package: the tests behind it get their memory and cores, and look at engine processes.
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def smollm2_server(smollm2: Path) -> AsyncIterator[Serving]:
     """gRPC and REST over the real model in float32 on the CPU."""
     config = ServeConfig(
@@ -56,7 +57,7 @@ async def smollm2_server(smollm2: Path) -> AsyncIterator[Serving]:
         await server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def smollm2_command(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
     """`tokenwire serve` with the real model, ready."""
     log = tmp_path_factory.mktemp("serve") / "log"

@@ -73,7 +73,7 @@ class Answer:
     logprobs: tuple[float, ...]
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def expected(smollm2_server: Serving) -> Awaitable[list[Answer]]:
     """What transformers generates, one prompt after the other, while the first test asks the server."""
     prompts = [list((await smollm2_server.client.render_prompt(prompt)).token_ids) for prompt in PROMPTS]
