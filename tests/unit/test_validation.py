@@ -129,6 +129,10 @@ OTHERS = [
     (request(top_logprobs=3), "top_logprobs", "invalid_parameter_combination", "needs `logprobs`"),
     (request(logprobs=True, top_logprobs=21), "top_logprobs", "integer_above_max_value", "[0, 20]; got 21"),
     (request(min_tokens=6, max_completion_tokens=5), "min_tokens", "integer_above_max_value", "[0, 5]; got 6"),
+    (
+        request(min_tokens=1_234_568, max_completion_tokens=1_234_567),
+        *("min_tokens", "integer_above_max_value", "[0, 1234567]; got 1234568"),
+    ),
 ]
 
 

@@ -32,10 +32,8 @@ class Range:
 
     def __str__(self) -> str:
         if self.above is not None:
-            return f"must be in ({self.above:g}, {self.high:g}]"
-        return (
-            f"must be in [{self.low:g}, {self.high:g}]" if self.high is not None else f"must be at least {self.low:g}"
-        )
+            return f"must be in ({self.above}, {self.high}]"
+        return f"must be in [{self.low}, {self.high}]" if self.high is not None else f"must be at least {self.low}"
 
     def violation(self, field: str, value: float) -> Violation | None:
         """What is wrong with a value, if anything."""
