@@ -138,6 +138,13 @@ def test_what_the_template_refuses_is_an_error_on_messages(folder: Path) -> None
     assert [violation.field for violation in caught.value.violations] == ["messages"]
 
 
+def test_a_prompt_without_tokens_is_an_error_on_messages(folder: Path) -> None:
+    template = load(folder, "{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    with pytest.raises(InvalidRequestError, match="at least 1 token") as caught:
+        template.prompt([message("user", "")])
+    assert [violation.field for violation in caught.value.violations] == ["messages"]
+
+
 def test_a_model_without_a_template_asks_for_one(folder: Path) -> None:
     with pytest.raises(ChatTemplateError, match="--chat-template"):
         template_source(load_hf_tokenizer(folder), None)

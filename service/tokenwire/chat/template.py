@@ -56,8 +56,11 @@ class ChatTemplate:
         except (TemplateError, TypeError, ValueError) as error:
             description = f"the model's chat template does not accept these `messages`: {error}"
             raise InvalidRequestError([Violation("messages", description)]) from error
-        tokenizer = self._tokenizer
-        return Prompt(tokenizer.unmark(marked), tuple(tokenizer.encode_marked(marked)))
+        token_ids = tuple(self._tokenizer.encode_marked(marked))
+        if not token_ids:  # a template without control tokens, and no text
+            description = "`messages` must give a prompt of at least 1 token; got 0"
+            raise InvalidRequestError([Violation("messages", description)])
+        return Prompt(self._tokenizer.unmark(marked), token_ids)
 
     def _conversation_item(self, message: Message) -> dict[str, str]:
         role = _ROLES[message.role]
