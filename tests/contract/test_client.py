@@ -1,6 +1,7 @@
 """Both clients against a scripted server: streams, errors, retries, cancellation. One test body serves both."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -211,6 +212,21 @@ def test_the_deadline_ends_a_call() -> None:
 async def test_the_deadline_of_a_call_wins_over_the_clients() -> None:
     with ScriptedServer([UntilCancelled()]) as server:
         async with AsyncClient(server.target, timeout_s=WAIT_S) as client:
+            with pytest.raises(DeadlineExceededError):
+                await client.chat("hi", timeout_s=0.2)
+
+
+def test_the_deadline_of_a_call_holds_for_the_lookup_of_the_model_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Client(target, timeout_s=None, transport=NO_RETRIES) as client, pytest.raises(DeadlineExceededError):
+            client.chat("hi", timeout_s=0.2)
+
+
+async def test_the_same_in_asyncio() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with AsyncClient(target, timeout_s=None, transport=NO_RETRIES) as client:
             with pytest.raises(DeadlineExceededError):
                 await client.chat("hi", timeout_s=0.2)
 

@@ -61,7 +61,7 @@ class AsyncClient:
     ) -> ChatCompletion:
         """The whole answer."""
         return await self._call(
-            self._stubs.chat.CreateChatCompletion, await self._request(prompt, parameters), timeout_s
+            self._stubs.chat.CreateChatCompletion, await self._request(prompt, parameters, timeout_s), timeout_s
         )
 
     async def stream(
@@ -69,7 +69,7 @@ class AsyncClient:
     ) -> AsyncGenerator[StreamUpdate, None]:
         """The answer as it comes. Closing the generator cancels the call; `contextlib.aclosing` sees to that."""
         reader = StreamReader()
-        request = await self._request(prompt, parameters)
+        request = await self._request(prompt, parameters, timeout_s)
         with client_errors():
             call = self._stubs.chat.StreamChatCompletion(
                 request, timeout=self._timeout(timeout_s), metadata=self._connection.metadata
@@ -87,25 +87,33 @@ class AsyncClient:
 
     async def model(self, name: str | None = None, *, timeout_s: float | None = None) -> Model:
         """One served model; without a name, the only one."""
-        return await self._call(self._stubs.models.GetModel, GetModelRequest(model=await self._model(name)), timeout_s)
+        return await self._call(
+            self._stubs.models.GetModel, GetModelRequest(model=await self._model(name, timeout_s)), timeout_s
+        )
 
     async def count_tokens(
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> CountTokensResponse:
         """The prompt tokens that `chat` would be charged."""
-        return await self._call(self._stubs.tokens.CountTokens, await self._request(prompt, parameters), timeout_s)
+        return await self._call(
+            self._stubs.tokens.CountTokens, await self._request(prompt, parameters, timeout_s), timeout_s
+        )
 
     async def render_prompt(
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> RenderPromptResponse:
         """The prompt that `chat` would give to the model."""
-        return await self._call(self._stubs.tokens.RenderPrompt, await self._request(prompt, parameters), timeout_s)
+        return await self._call(
+            self._stubs.tokens.RenderPrompt, await self._request(prompt, parameters, timeout_s), timeout_s
+        )
 
     async def tokenize(
         self, text: str, *, model: str | None = None, add_special_tokens: bool = False, timeout_s: float | None = None
     ) -> TokenizeResponse:
         """The tokens of a text."""
-        request = TokenizeRequest(model=await self._model(model), text=text, add_special_tokens=add_special_tokens)
+        request = TokenizeRequest(
+            model=await self._model(model, timeout_s), text=text, add_special_tokens=add_special_tokens
+        )
         return await self._call(self._stubs.tokens.Tokenize, request, timeout_s)
 
     async def detokenize(
@@ -118,7 +126,7 @@ class AsyncClient:
     ) -> DetokenizeResponse:
         """The text of tokens."""
         request = DetokenizeRequest(
-            model=await self._model(model), token_ids=token_ids, skip_special_tokens=skip_special_tokens
+            model=await self._model(model, timeout_s), token_ids=token_ids, skip_special_tokens=skip_special_tokens
         )
         return await self._call(self._stubs.tokens.Detokenize, request, timeout_s)
 
@@ -139,16 +147,20 @@ class AsyncClient:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    async def _request(self, prompt: Prompt, parameters: ChatParameters) -> ChatCompletionRequest:
+    async def _request(
+        self, prompt: Prompt, parameters: ChatParameters, timeout_s: float | None
+    ) -> ChatCompletionRequest:
         request = chat_request(prompt, parameters)
-        request.model = await self._model(request.model)
+        request.model = await self._model(request.model, timeout_s)
         return request
 
-    async def _model(self, name: str | None) -> str:
+    async def _model(self, name: str | None, timeout_s: float | None) -> str:
         if name:
             return name
         if not self._default_model:
-            self._default_model = only_model(await self._call(self._stubs.models.ListModels, ListModelsRequest(), None))
+            self._default_model = only_model(
+                await self._call(self._stubs.models.ListModels, ListModelsRequest(), timeout_s)
+            )
         return self._default_model
 
     async def _call(

@@ -58,14 +58,14 @@ class Client:
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> ChatCompletion:
         """The whole answer."""
-        return self._call(self._chat.CreateChatCompletion, self._request(prompt, parameters), timeout_s)
+        return self._call(self._chat.CreateChatCompletion, self._request(prompt, parameters, timeout_s), timeout_s)
 
     def stream(
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> Generator[StreamUpdate, None, None]:
         """The answer as it comes. Closing the generator (or dropping it) cancels the call."""
         reader = StreamReader()
-        request = self._request(prompt, parameters)
+        request = self._request(prompt, parameters, timeout_s)
         with client_errors():
             call = self._chat.StreamChatCompletion(
                 request, timeout=self._timeout(timeout_s), metadata=self._connection.metadata
@@ -83,25 +83,25 @@ class Client:
 
     def model(self, name: str | None = None, *, timeout_s: float | None = None) -> Model:
         """One served model; without a name, the only one."""
-        return self._call(self._models.GetModel, GetModelRequest(model=self._model(name)), timeout_s)
+        return self._call(self._models.GetModel, GetModelRequest(model=self._model(name, timeout_s)), timeout_s)
 
     def count_tokens(
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> CountTokensResponse:
         """The prompt tokens that `chat` would be charged."""
-        return self._call(self._tokens.CountTokens, self._request(prompt, parameters), timeout_s)
+        return self._call(self._tokens.CountTokens, self._request(prompt, parameters, timeout_s), timeout_s)
 
     def render_prompt(
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> RenderPromptResponse:
         """The prompt that `chat` would give to the model."""
-        return self._call(self._tokens.RenderPrompt, self._request(prompt, parameters), timeout_s)
+        return self._call(self._tokens.RenderPrompt, self._request(prompt, parameters, timeout_s), timeout_s)
 
     def tokenize(
         self, text: str, *, model: str | None = None, add_special_tokens: bool = False, timeout_s: float | None = None
     ) -> TokenizeResponse:
         """The tokens of a text."""
-        request = TokenizeRequest(model=self._model(model), text=text, add_special_tokens=add_special_tokens)
+        request = TokenizeRequest(model=self._model(model, timeout_s), text=text, add_special_tokens=add_special_tokens)
         return self._call(self._tokens.Tokenize, request, timeout_s)
 
     def detokenize(
@@ -114,7 +114,7 @@ class Client:
     ) -> DetokenizeResponse:
         """The text of tokens."""
         request = DetokenizeRequest(
-            model=self._model(model), token_ids=token_ids, skip_special_tokens=skip_special_tokens
+            model=self._model(model, timeout_s), token_ids=token_ids, skip_special_tokens=skip_special_tokens
         )
         return self._call(self._tokens.Detokenize, request, timeout_s)
 
@@ -134,16 +134,16 @@ class Client:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _request(self, prompt: Prompt, parameters: ChatParameters) -> ChatCompletionRequest:
+    def _request(self, prompt: Prompt, parameters: ChatParameters, timeout_s: float | None) -> ChatCompletionRequest:
         request = chat_request(prompt, parameters)
-        request.model = self._model(request.model)
+        request.model = self._model(request.model, timeout_s)
         return request
 
-    def _model(self, name: str | None) -> str:
+    def _model(self, name: str | None, timeout_s: float | None) -> str:
         if name:
             return name
         if not self._default_model:
-            self._default_model = only_model(self._call(self._models.ListModels, ListModelsRequest(), None))
+            self._default_model = only_model(self._call(self._models.ListModels, ListModelsRequest(), timeout_s))
         return self._default_model
 
     def _call(
