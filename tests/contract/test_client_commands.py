@@ -202,15 +202,26 @@ def test_generate_tells_an_error_on_standard_error() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "`top_p` must be in [0, 1]; got 7\n")
 
 
-def test_generate_into_a_closed_pipe_ends_quietly_and_cancels_the_call() -> None:
+@pytest.mark.parametrize("command", [["generate"], ["chat"]])
+def test_a_command_into_a_closed_pipe_ends_quietly_and_cancels_the_call(command: list[str]) -> None:
     with ScriptedServer([*answer(*["text"] * 50)[:51], UntilCancelled()]) as server:
         reader, writer = os.pipe()
         os.close(reader)
-        command = [*TOKENWIRE, "generate", "hi", "--target", server.target]
-        result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+        words = [*TOKENWIRE, *command, "--target", server.target]
+        result = subprocess.run(words, input=b"hi", stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
         os.close(writer)
         assert server.cancelled.wait(WAIT_S)
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("command", [["generate"], ["chat"]])
+def test_bytes_that_are_no_text_and_a_terminal_without_the_character_are_no_crash(command: list[str]) -> None:
+    with ScriptedServer(answer("naïve")) as server:
+        words = [*TOKENWIRE, *command, "--target", server.target]
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        result = subprocess.run(words, input=b"h\xff", capture_output=True, env=environment, timeout=60, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"na?ve\n", b"")
+    assert roles(server.requests[0]) == ["ROLE_USER: h\N{REPLACEMENT CHARACTER}"]
 
 
 def call(*arguments: str) -> int:

@@ -1,5 +1,8 @@
 """The command `tokenwire`. Commands are imported when they are called, so that clients never load the server."""
 
+import sys
+from io import TextIOWrapper
+
 from cyclopts import App
 
 from tokenwire import __version__
@@ -13,4 +16,7 @@ app.command("tokenwire.cli.bench:bench", name="bench", help="Measure a server un
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # bytes that are no text, characters that the terminal does not have
     app()

@@ -4,6 +4,7 @@ import sys
 
 from tokenwire.cli.conversation import Conversation
 from tokenwire.cli.options import AnswerOptions, ServerOptions
+from tokenwire.cli.pipes import quiet_when_closed
 from tokenwire.cli.problems import explain
 from tokenwire_client import TokenwireClientError, chat_request
 
@@ -23,7 +24,7 @@ def chat(
     """
     is_terminal = sys.stdin.isatty()
     try:
-        with server.connect() as client:
+        with quiet_when_closed(), server.connect() as client:
             model = client.model(answer.model)
             if is_terminal:
                 # Importing it gives `input` line editing and a history.

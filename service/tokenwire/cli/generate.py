@@ -1,7 +1,5 @@
 """`tokenwire generate`: one prompt, one answer; made for pipes."""
 
-import os
-import signal
 import sys
 from contextlib import closing
 from typing import Annotated
@@ -10,6 +8,7 @@ from cyclopts import Parameter
 from google.protobuf.json_format import MessageToJson
 
 from tokenwire.cli.options import AnswerOptions, ServerOptions
+from tokenwire.cli.pipes import quiet_when_closed
 from tokenwire.cli.problems import explain
 from tokenwire.v1.chat_pb2 import Message
 from tokenwire_client import Client, TokenwireClientError, user
@@ -42,15 +41,11 @@ def generate(
     text = sys.stdin.read() if prompt is None or prompt == "-" else prompt
     messages = [*([system_message(system)] if system else []), user(text)]
     try:
-        with server.connect() as client:
+        with quiet_when_closed(), server.connect() as client:
             (_print_json if json else _print_text)(client, messages, answer)
     except TokenwireClientError as error:
         print(explain(error, target=server.target), file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader has what it wanted, as `head` does. Standard output is flushed once more at exit: let it succeed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     return 0
 
 
