@@ -1,5 +1,6 @@
 """The command line: help, precedence of options, clear errors, and no torch in a client."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,10 +68,10 @@ def test_a_bad_option_is_named_with_its_limit_and_value(tokens: list[str], words
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-@pytest.mark.parametrize("text", ["prot: 1", "- model", "model: [", "server: {port: 1}"])
+@pytest.mark.parametrize("text", ["prot: 1", "- model", "model: [", "model: a: b", "model: \x00", "server: {port: 1}"])
 def test_a_bad_file_is_an_error(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(CycloptsError):
+    with pytest.raises(CycloptsError, match=re.escape(str(file))):
         parse("--model", "m", "--config", str(file))
 
 

@@ -5,8 +5,9 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import yaml
 from cyclopts import App, ArgumentCollection, CycloptsError
-from cyclopts.config import Env, Yaml
+from cyclopts.config import Dict, Env
 
 from tokenwire.config import EngineConfig, LogConfig, ModelOptions, ServeConfig, ServerConfig
 from tokenwire.logs import configure_logs
@@ -15,9 +16,13 @@ from tokenwire.logs import configure_logs
 def _read_yaml(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill options that neither a flag nor the environment gives from the file that `--config` names."""
     for token in arguments["--config"].tokens:
-        if not Path(token.value).is_file():
-            raise CycloptsError(msg=f"there is no file {token.value}, which --config names")
-        Yaml(token.value, use_commands_as_keys=False)(app, commands, arguments)
+        try:
+            options = yaml.safe_load(Path(token.value).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CycloptsError(msg=f"{token.value}, which --config names, cannot be read: {error}") from error
+        Dict({} if options is None else options, source=token.value, use_commands_as_keys=False)(
+            app, commands, arguments
+        )
 
 
 app = App(name="serve", config=(Env("TOKENWIRE_", command=False), _read_yaml))
