@@ -105,6 +105,21 @@ def test_llama_shaped_models_take_the_lean_pass(tmp_path: Path, family: str, is_
     assert model.is_lean is is_lean
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_weights_are_loaded_once(tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / family, family)
+    loads = []
+
+    def from_pretrained(*args: object, **kwargs: object) -> object:
+        loads.append(args)
+        return original(*args, **kwargs)
+
+    original = AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    InlineEngine(folder)
+    assert len(loads) == 1
+
+
 def test_a_llama_with_another_activation_is_still_right(tmp_path: Path) -> None:
     folder = make_model(tmp_path, hidden_act="gelu", attention_bias=True, mlp_bias=True)
     engine = InlineEngine(folder, max_running=4, max_step_tokens=40)

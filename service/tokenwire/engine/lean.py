@@ -11,16 +11,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from tokenwire.engine.attention import AttentionLayer, paged_attention
 from tokenwire.engine.linear import make_linear
 
-_LLAMA_SHAPED = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
+_LLAMA_SHAPED = {"llama", "mistral", "qwen2", "qwen3"}
 
 
-def is_llama_shaped(model: Any) -> bool:
+def is_llama_shaped(config: PreTrainedConfig) -> bool:
     """Whether the lean pass is worth a try."""
-    return type(model).__name__ in _LLAMA_SHAPED and model.config.hidden_act == "silu"
+    return config.model_type in _LLAMA_SHAPED and config.hidden_act == "silu"
 
 
 class LeanDecoder:

@@ -120,29 +120,41 @@ def load_model(
     Raises `EngineStartError` if the checkpoint does not load, or no pass over the paged cache gives its logits.
     """
     tolerance = _TOLERANCE[dtype]
-    pack = can_pack(device, dtype)
-    token_ids = torch.arange(_PROBE_LENGTH, device=device) * 97 % config.vocab_size
-    difference = float("inf")
-    for forward_class in (LeanDecoder, ModuleForward):
-        model = _load(folder, dtype=dtype, device=device)
-        if forward_class is LeanDecoder and not is_llama_shaped(model):
-            continue
-        expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
-        attention = _record_attention(model, token_ids[:2])
-        model.set_attn_implementation(ATTENTION_NAME)
-        paged = PagedModel(
-            forward_class(model, attention, pack=pack),
-            attention,
-            vocabulary_size=expected.shape[-1],
-            dtype=dtype,
-            device=device,
-            kernel_dir=kernel_dir,
+    for forward_class in (LeanDecoder, ModuleForward) if is_llama_shaped(config) else (ModuleForward,):
+        paged, difference = _load_paged(
+            folder, config, forward_class, dtype=dtype, device=device, kernel_dir=kernel_dir
         )
-        difference = _probe(paged, token_ids, expected)
         if difference <= tolerance:
             return paged
         logger.warning("%s is off by %.2g on the probe text", forward_class.__name__, difference)
+        del paged  # or the weights would be in memory twice
     raise mismatch(config, difference, tolerance)
+
+
+def _load_paged(
+    folder: Path,
+    config: PreTrainedConfig,
+    forward_class: type[LeanDecoder | ModuleForward],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    kernel_dir: Path,
+) -> tuple[PagedModel, float]:
+    """The model on that forward pass, and how far its logits are from the untouched model's."""
+    model = _load(folder, dtype=dtype, device=device)
+    token_ids = torch.arange(_PROBE_LENGTH, device=device) * 97 % config.vocab_size
+    expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
+    attention = _record_attention(model, token_ids[:2])
+    model.set_attn_implementation(ATTENTION_NAME)
+    paged = PagedModel(
+        forward_class(model, attention, pack=can_pack(device, dtype)),
+        attention,
+        vocabulary_size=expected.shape[-1],
+        dtype=dtype,
+        device=device,
+        kernel_dir=kernel_dir,
+    )
+    return paged, _probe(paged, token_ids, expected)
 
 
 def _load(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
