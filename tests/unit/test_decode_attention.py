@@ -111,6 +111,17 @@ def test_without_a_compiler_there_is_no_kernel(tmp_path: Path, monkeypatch: pyte
     assert build_decode_attention(group=3, key_dim=8, value_dim=8, folder=tmp_path) is None
 
 
+def test_the_words_of_a_compiler_that_fails_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho stdint.h: no such file >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    assert build_decode_attention(group=3, key_dim=8, value_dim=8, folder=tmp_path) is None
+    assert "stdint.h: no such file" in caplog.text
+
+
 @pytest.mark.skipif(shutil.which("false") is None, reason="there is no `false` command")
 def test_a_compiler_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "false")

@@ -34,7 +34,6 @@ class DecodeAttention:
     """The kernel for one shape of heads, all float32 on the CPU."""
 
     _function: Any
-    group: int
     value_dim: int
 
     def __call__(
@@ -100,11 +99,12 @@ def build_decode_attention(*, group: int, key_dim: int, value_dim: int, folder: 
             _compile(compiler, (*_FLAGS, *defines), source, library)
         function = ctypes.CDLL(str(library)).decode_attention
     except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("torch does the attention, slower for many streams: the kernel does not compile: %s", error)
+        reason = getattr(error, "stderr", None) or error
+        logger.warning("torch does the attention, slower for many streams: the kernel does not compile: %s", reason)
         return None
     function.argtypes = _ARGUMENTS
     function.restype = None
-    return DecodeAttention(function, group, value_dim)
+    return DecodeAttention(function, value_dim)
 
 
 def _compile(compiler: str, flags: Sequence[str], source: str, library: Path) -> None:
