@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 DUMMY_BLOCK = 0
-"""Padding rows write here; no sequence ever holds it."""
+"""Fills up the rows of block tables; no sequence ever holds it."""
 
 _HASH_BYTES = 16
 _SIGHT_BLOCKS = 1024
