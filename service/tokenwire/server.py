@@ -57,7 +57,8 @@ class Server:
         try:
             await asyncio.wait_for(self.service.wait_idle(), self._config.server.drain_grace_s)
         except TimeoutError:
-            _log.warning("%d completions are cut off: the drain grace time is over", self.service.active)
+            if self.service.active:  # a grace time of 0 is over even where nobody needs it
+                _log.warning("%d completions are cut off: the drain grace time is over", self.service.active)
 
     async def stop(self) -> None:
         """Close the ports and end the engine. Completions that are still live fail."""

@@ -104,6 +104,17 @@ async def test_after_the_grace_time_streams_are_cut_and_freed(
     assert len(engine.aborts) == 1
 
 
+async def test_without_a_grace_time_and_without_streams_nothing_is_said_to_be_cut_off(
+    engine: FakeEngine, serve_config: ServeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(serve_config, server=replace(serve_config.server, drain_grace_s=0))
+    running = Running(Server(config, engine))
+    await (await running.connect()).close()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
+    assert "cut off" not in caplog.text
+
+
 async def read_to_end(stream: AsyncIterator[ChatCompletionEvent]) -> None:
     async for _ in stream:
         pass
@@ -119,6 +130,24 @@ async def test_the_death_of_the_engine_fails_streams_and_ends_the_server(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_to_end(stream)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
+
+
+async def test_the_death_of_the_engine_is_told_to_every_busy_stream(engine: FakeEngine, running: Running) -> None:
+    engine.script = [[output(300)]] * 1_000_000
+
+    async def read(stream: AsyncIterator[ChatCompletionEvent]) -> grpc.StatusCode:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await read_to_end(stream)
+        return caught.value.code()
+
+    async with await running.connect() as channel:
+        stub = ChatServiceStub(channel)
+        streams = [aiter(stub.StreamChatCompletion(REQUEST, timeout=TIMEOUT_S)) for _ in range(64)]
+        for stream in streams:
+            await anext(stream)
+        engine.die()
+        assert set(await asyncio.gather(*map(read, streams))) == {grpc.StatusCode.INTERNAL}
     assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
 
 
