@@ -98,7 +98,7 @@ class EngineConfig:
     """Most sequences in one engine step."""
 
     max_step_tokens: Annotated[int, Parameter(validator=_positive)] = 512
-    """Token budget of an engine step, prefill and decode together."""
+    """Token budget of an engine step, prefill and decode together; at least `max_running` + `block_size`."""
 
     block_size: Annotated[int, Parameter(validator=_positive)] = 16
     """Tokens in one block of the key-value cache."""

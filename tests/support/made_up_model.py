@@ -35,6 +35,7 @@ def make(*, blocks: int = 64, block_size: int = 4, running: int = 4, tokens: int
         max_step_tokens=tokens,
         eos_token_ids=(EOS,),
         context_length=context,
+        vocabulary_size=256,
     )
 
 

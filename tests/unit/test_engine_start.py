@@ -76,10 +76,29 @@ async def test_a_hub_id_that_cannot_be_reached_is_named(tmp_path: Path, monkeypa
     assert "'nobody/nothing' is not in the local hub cache and cannot be fetched" in message
 
 
+async def test_a_file_of_the_working_folder_is_no_module_of_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise ImportError")
+    monkeypatch.chdir(tmp_path)
+    assert "there is no file or folder" in await refusal(model="/nowhere/model")
+
+
 async def test_too_little_memory_for_the_cache_names_the_flag(tiny_model: Path) -> None:
     message = await refusal(model=str(tiny_model), device="cpu", kv_memory_bytes=1000)
     assert "1000 bytes hold less than 16 tokens" in message
     assert "--kv-memory" in message
+
+
+async def test_a_step_too_small_for_its_sequences_is_told_before_the_model_is_looked_for() -> None:
+    message = await refusal(model="/nowhere/model", max_running=512)
+    assert "`max_step_tokens` must be at least `max_running` + `block_size` = 528" in message
+
+
+def test_a_context_of_less_than_16_tokens_is_no_lack_of_memory(tiny_model: Path) -> None:
+    options = EngineOptions(model=str(tiny_model), device="cpu", max_context=8, max_running=1, block_size=1)
+    engine = build_engine(options, on_progress=lambda progress: None)
+    assert (engine.info.kv_cache_tokens, engine.info.context_length) == (8, 8)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta"])
@@ -134,6 +153,16 @@ async def test_the_refusal_of_an_architecture_reaches_the_front_end(tmp_path: Pa
     message = await refusal(model=str(tmp_path))
     assert "MambaForCausalLM keeps a recurrent state" in message
     assert "vLLM" in message
+
+
+async def test_an_engine_that_is_killed_while_it_starts_is_told_so(tiny_model: Path) -> None:
+    def on_progress(progress: Progress) -> None:
+        for pid in engine_processes():
+            os.kill(pid, signal.SIGKILL)
+
+    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu"))
+    with pytest.raises(EngineStartError, match=r"killed while it started, by signal 9; .* memory"):
+        await asyncio.wait_for(engine.start(on_progress), WAIT_S)
 
 
 async def test_a_killed_engine_fails_its_generations_and_is_dead(engine: EngineProcess) -> None:

@@ -270,6 +270,7 @@ def test_a_sequence_without_finite_logits_fails_alone_and_leaves_nothing_in_the_
     [
         (request("a", [1] * 61), "prompt of 61 tokens and `max_tokens` of 4 exceed the context length of 64"),
         (request("a", []), "must be at least 1; got 0, 4 and 1"),
+        (request("a", [1, 256, 2]), "the prompt has token id 256, beyond a vocabulary of 256"),
         (request("live", [1]), "'live' is live already"),
     ],
 )

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
+from contextlib import suppress
 
 from tokenwire.engine.protocol import (
     Abort,
@@ -56,6 +58,7 @@ class EngineProcess:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # as for the front end, a file of the working folder is no module, whatever its name
                 "-m",
                 "tokenwire.engine.process",
                 str(theirs.fileno()),
@@ -119,7 +122,8 @@ class EngineProcess:
             try:
                 event = await read_frame(reader)
             except PeerGoneError:
-                raise EngineStartError("the engine process ended while it started; its log says why") from None
+                assert self._process is not None
+                raise EngineStartError(await _why_it_ended(self._process)) from None
             match event:
                 case Progress():
                     on_progress(event)
@@ -218,6 +222,16 @@ class ProcessGeneration:
         self._open = self._open - indices
         if not self._open:
             self._forget(self._request_id)
+
+
+async def _why_it_ended(process: Process) -> str:
+    """What the operator is told of a process that has closed its end while it started."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+    if process.returncode is not None and process.returncode < 0:
+        killer = "; the system does that when memory runs out" if process.returncode == -signal.SIGKILL else ""
+        return f"the engine process was killed while it started, by signal {-process.returncode}{killer}"
+    return "the engine process ended while it started; its log says why"
 
 
 async def _wait_or_kill(process: Process, timeout_s: float) -> None:

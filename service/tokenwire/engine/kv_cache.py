@@ -31,14 +31,13 @@ def count_blocks(
     """
     block_bytes = sum(layer.cached_elements for layer in layers) * dtype.itemsize * block_size
     available = _default_memory(device) if memory_bytes is None else memory_bytes
-    useful = max_running * -(-context_length // block_size) + 1
-    num_blocks = min(available // block_bytes, useful)
+    num_blocks = available // block_bytes
     if (num_blocks - 1) * block_size < 16:
         raise EngineStartError(
             f"the key-value cache needs {block_bytes} bytes for each {block_size} tokens; "
             f"{available} bytes hold less than 16 tokens and a spare block. Give more with --kv-memory"
         )
-    return num_blocks
+    return min(num_blocks, max_running * -(-context_length // block_size) + 1)
 
 
 def allocate(

@@ -20,6 +20,7 @@ from tokenwire.engine.protocol import (
     EngineInfo,
     EngineLoad,
     EngineOptions,
+    EngineStartError,
     FinishReason,
     GenerationRequest,
     Progress,
@@ -30,7 +31,7 @@ from tokenwire.engine.protocol import (
 )
 from tokenwire.engine.runner import ModelRunner
 from tokenwire.engine.sampler import Sampler
-from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.scheduler import Scheduler, check_step_budget
 from tokenwire.engine.wire import FrameSocket
 
 logger = logging.getLogger("tokenwire.engine")
@@ -103,6 +104,7 @@ class AssembledEngine:
 def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], None]) -> AssembledEngine:
     """Find, load and check the model and allocate its cache. Raises `EngineStartError`."""
     quiet_libraries()
+    _check_options(options)
     device = choose_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -139,6 +141,7 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         max_step_tokens=options.max_step_tokens,
         eos_token_ids=eos,
         context_length=context_length,
+        vocabulary_size=model.vocabulary_size,
     )
     sampler = Sampler(
         vocabulary_size=model.vocabulary_size, max_slots=options.max_running, eos_token_ids=eos, device=device
@@ -155,3 +158,11 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         weights_fingerprint=weights_fingerprint(folder, dtype=dtype),
     )
     return AssembledEngine(scheduler, ModelRunner(model, sampler, block_size=options.block_size), info)
+
+
+def _check_options(options: EngineOptions) -> None:
+    """Tell at once what would else be told after minutes of loading."""
+    try:
+        check_step_budget(options.max_step_tokens, max_running=options.max_running, block_size=options.block_size)
+    except ValueError as error:
+        raise EngineStartError(str(error)) from None

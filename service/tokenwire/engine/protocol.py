@@ -135,7 +135,7 @@ class EngineOptions:
     max_running: int = 64
     """Most sequences in one step."""
     max_step_tokens: int = 512
-    """Token budget of a step, prefill and decode together."""
+    """Token budget of a step, prefill and decode together; at least `max_running` + `block_size`."""
     block_size: int = 16
     threads: int | None = None
     """CPU threads of the forward pass; None: all cores."""

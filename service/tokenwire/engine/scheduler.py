@@ -42,6 +42,17 @@ class StepPlan:
         return sum(chunk.samples for chunk in self.chunks)
 
 
+def check_step_budget(max_step_tokens: int, *, max_running: int, block_size: int) -> None:
+    """Raise `ValueError` unless a full batch leaves room for a block of somebody's prompt."""
+    if max_running < 1:
+        raise ValueError(f"`max_running` must be at least 1; got {max_running}")
+    if max_step_tokens < max_running + block_size:
+        raise ValueError(
+            f"`max_step_tokens` must be at least `max_running` + `block_size` = {max_running + block_size}, "
+            f"so that prompts get on beside {max_running} running sequences; got {max_step_tokens}"
+        )
+
+
 class Scheduler:
     """Serves sequences in order of arrival, with no phases: a step hands out a budget of tokens, running ones first.
 
@@ -57,14 +68,9 @@ class Scheduler:
         max_step_tokens: int,
         eos_token_ids: Iterable[int],
         context_length: int,
+        vocabulary_size: int,
     ) -> None:
-        if max_running < 1:
-            raise ValueError(f"`max_running` must be at least 1; got {max_running}")
-        if max_step_tokens < max_running + pool.block_size:
-            raise ValueError(
-                f"`max_step_tokens` must be at least `max_running` + `block_size` = {max_running + pool.block_size}, "
-                f"so that prompts get on beside {max_running} running sequences; got {max_step_tokens}"
-            )
+        check_step_budget(max_step_tokens, max_running=max_running, block_size=pool.block_size)
         if context_length > pool.capacity_tokens:
             raise ValueError(
                 f"the KV cache holds {pool.capacity_tokens} tokens, less than a context of {context_length}"
@@ -74,6 +80,7 @@ class Scheduler:
         self._max_step_tokens = max_step_tokens
         self._eos_token_ids = frozenset(eos_token_ids)
         self._context_length = context_length
+        self._vocabulary_size = vocabulary_size
         self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
         self._groups: dict[str, SequenceGroup] = {}
         self._waiting: list[Sequence] = []  # both in order of arrival
@@ -164,6 +171,8 @@ class Scheduler:
                 f"a prompt of {prompt_tokens} tokens and `max_tokens` of {max_tokens} "
                 f"exceed the context length of {self._context_length}"
             )
+        if (highest := max(request.prompt_token_ids)) >= self._vocabulary_size:
+            raise ValueError(f"the prompt has token id {highest}, beyond a vocabulary of {self._vocabulary_size}")
 
     def _continue_running(self) -> list[Chunk]:
         """Chunks of the running sequences. The earlier ones have the right of way, and the first always gets on."""
