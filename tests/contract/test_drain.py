@@ -133,24 +133,6 @@ async def test_the_death_of_the_engine_fails_streams_and_ends_the_server(
     assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
 
 
-async def test_the_death_of_the_engine_is_told_to_every_busy_stream(engine: FakeEngine, running: Running) -> None:
-    engine.script = [[output(300)]] * 1_000_000
-
-    async def read(stream: AsyncIterator[ChatCompletionEvent]) -> grpc.StatusCode:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await read_to_end(stream)
-        return caught.value.code()
-
-    async with await running.connect() as channel:
-        stub = ChatServiceStub(channel)
-        streams = [aiter(stub.StreamChatCompletion(REQUEST, timeout=TIMEOUT_S)) for _ in range(64)]
-        for stream in streams:
-            await anext(stream)
-        engine.die()
-        assert set(await asyncio.gather(*map(read, streams))) == {grpc.StatusCode.INTERNAL}
-    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
-
-
 async def test_a_signal_while_loading_ends_the_server(serve_config: ServeConfig) -> None:
     slow = SlowEngine()
     running = Running(Server(serve_config, slow))
