@@ -170,5 +170,5 @@ class ServeConfig:
             max_step_tokens=self.engine.max_step_tokens,
             block_size=self.engine.block_size,
             threads=self.engine.threads,
-            cache_dir=self.model.cache_dir,
+            cache_dir=self.model.cache_dir and self.model.cache_dir.expanduser(),
         )

@@ -298,6 +298,15 @@ def test_the_fingerprint_changes_with_the_template_and_not_with_the_load(tiny_fo
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+def test_a_template_file_may_be_in_the_home_folder(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.jinja").write_text("mine: {{ messages[0]['content'] }}")
+    model = ServedModel.load("m", make_info(tiny_folder), Path("~/mine.jinja"))
+    assert model.template.prompt(request().messages).text == "mine: hi"
+
+
 def test_a_folder_without_a_tokenizer_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=str(tmp_path)):
         ServedModel.load("m", make_info(tmp_path))

@@ -48,6 +48,13 @@ def test_the_file_may_come_from_the_environment(file: Path, monkeypatch: pytest.
     assert parse().server.port == 1
 
 
+def test_a_tilde_in_an_option_or_a_file_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    file.write_text("model: m\ncache_dir: ~/cache\n", encoding="utf-8")
+    config = parse(f"--config=~/{file.name}")
+    assert config.engine_options.cache_dir == file.parent / "cache"
+
+
 @pytest.mark.parametrize(
     ("tokens", "words"),
     [

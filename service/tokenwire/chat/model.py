@@ -36,7 +36,7 @@ class ServedModel:
         """
         try:
             hf = load_hf_tokenizer(info.model_path)
-            source = template_source(hf, chat_template.read_text(encoding="utf-8") if chat_template else None)
+            source = template_source(hf, chat_template.expanduser().read_text("utf-8") if chat_template else None)
             tokenizer = ChatTokenizer(hf, vocabulary_size=info.vocabulary_size, chat_template=source)
             template = ChatTemplate(source, tokenizer)
         except (ChatTemplateError, UnsupportedTokenizerError, OSError) as error:

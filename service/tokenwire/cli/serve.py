@@ -17,7 +17,7 @@ def _read_yaml(app: App, commands: tuple[str, ...], arguments: ArgumentCollectio
     """Fill options that neither a flag nor the environment gives from the file that `--config` names."""
     for token in arguments["--config"].tokens:
         try:
-            options = yaml.safe_load(Path(token.value).read_text(encoding="utf-8"))
+            options = yaml.safe_load(Path(token.value).expanduser().read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise CycloptsError(msg=f"{token.value}, which --config names, cannot be read: {error}") from error
         Dict({} if options is None else options, source=token.value, use_commands_as_keys=False)(
