@@ -147,6 +147,21 @@ def test_attention_that_is_not_causal_is_found_by_its_logits(tmp_path: Path) -> 
         build_engine(EngineOptions(model=str(tmp_path), device="cpu"), on_progress=lambda progress: None)
 
 
+def test_a_checkpoint_that_was_copied_in_part_is_named(tmp_path: Path) -> None:
+    folder = make_model(tmp_path)
+    weights = folder / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    with pytest.raises(EngineStartError, match=f"the checkpoint {folder} does not load: .*incomplete"):
+        build_engine(EngineOptions(model=str(folder), device="cpu"), on_progress=lambda progress: None)
+
+
+def test_a_file_of_the_checkpoint_that_is_no_json_is_named(tmp_path: Path) -> None:
+    folder = make_model(tmp_path)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 2')
+    with pytest.raises(EngineStartError, match=r"generation_config\.json is not valid JSON"):
+        build_engine(EngineOptions(model=str(folder), device="cpu"), on_progress=lambda progress: None)
+
+
 async def test_the_refusal_of_an_architecture_reaches_the_front_end(tmp_path: Path) -> None:
     config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -73,7 +73,10 @@ def weights_fingerprint(folder: Path, *, dtype: torch.dtype) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EngineStartError(f"{path} is not valid JSON: {error}") from error
     return content
 
 

@@ -160,7 +160,7 @@ def _load_paged(
 def _load(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     try:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # damaged weights and missing packages make the readers raise nearly anything
         raise EngineStartError(f"the checkpoint {folder} does not load: {error}") from error
 
 
