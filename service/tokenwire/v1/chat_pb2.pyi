@@ -643,7 +643,7 @@ class EffectiveParameters(_message.Message):
     top_p: _builtins.float
     """Nucleus probability."""
     max_completion_tokens: _builtins.int
-    """Bound on the generated tokens of each choice: the smaller of the request's and what the context leaves."""
+    """Bound on the generated tokens of each choice, given or what the context leaves."""
     n: _builtins.int
     """Number of choices."""
     frequency_penalty: _builtins.float
