@@ -106,6 +106,12 @@ def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:
     assert [file.stat().st_mtime_ns for file in tmp_path.iterdir()] == [built]
 
 
+@needs_compiler
+def test_the_compiler_of_the_environment_may_have_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -g0")
+    build(tmp_path)
+
+
 def test_without_a_compiler_there_is_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     assert build_decode_attention(group=3, key_dim=8, value_dim=8, folder=tmp_path) is None

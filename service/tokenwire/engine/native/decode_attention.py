@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -86,13 +87,13 @@ class BlockTables:
 
 def build_decode_attention(*, group: int, key_dim: int, value_dim: int, folder: Path) -> DecodeAttention | None:
     """The kernel for `group` query heads a key head, kept in `folder`; None where it cannot be compiled (logged)."""
-    compiler = os.environ.get("CC") or shutil.which("cc")
-    if compiler is None or not shutil.which(compiler):
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]  # such as `ccache gcc`
+    if not shutil.which(compiler[0]):
         logger.info("no C compiler: torch does the attention, slower for many streams")
         return None
     source = resources.files(__package__).joinpath("decode_attention.c").read_text(encoding="utf-8")
     defines = (f"-DGROUP={group}", f"-DKEY_DIM={key_dim}", f"-DVALUE_DIM={value_dim}")
-    identity = "\0".join((source, compiler, _processor(), *_FLAGS, *defines))
+    identity = "\0".join((source, *compiler, _processor(), *_FLAGS, *defines))
     library = folder / f"decode_attention-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     try:
         if not library.exists():
@@ -107,11 +108,11 @@ def build_decode_attention(*, group: int, key_dim: int, value_dim: int, folder: 
     return DecodeAttention(function, value_dim)
 
 
-def _compile(compiler: str, flags: Sequence[str], source: str, library: Path) -> None:
+def _compile(compiler: Sequence[str], flags: Sequence[str], source: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".building-") as folder:
         unfinished = Path(folder) / library.name
-        command = [compiler, *flags, "-x", "c", "-", "-o", str(unfinished), "-lm"]
+        command = [*compiler, *flags, "-x", "c", "-", "-o", str(unfinished), "-lm"]
         subprocess.run(command, input=source, text=True, check=True, capture_output=True, timeout=_COMPILE_TIMEOUT_S)
         os.replace(unfinished, library)
 
