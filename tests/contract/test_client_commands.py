@@ -232,6 +232,15 @@ def call(*arguments: str) -> int:
     return caught.value.code
 
 
+@pytest.mark.parametrize("command", ["chat", "generate"])
+@pytest.mark.parametrize(("flag", "value"), [("--seed", 1 << 63), ("--top-k", 1 << 31)])
+def test_a_number_that_the_contract_cannot_hold_is_named(
+    command: str, flag: str, value: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(command, flag, str(value)) != 0
+    assert f'"{value}" for {flag}' in " ".join(capsys.readouterr().err.split())
+
+
 def test_bench_reports_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     with ScriptedServer(answer("a", "b", "c")) as server:

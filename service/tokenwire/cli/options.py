@@ -4,8 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tokenwire_client import DEFAULT_TARGET, ChatParameters, Client
+
+# What the contract's fields can hold; what values are good is the server's to say.
+_Int32 = Annotated[int | None, Parameter(validator=Number(gte=-(1 << 31), lt=1 << 31))]
+_Int64 = Annotated[int | None, Parameter(validator=Number(gte=-(1 << 63), lt=1 << 63))]
 
 
 @Parameter(name="*")
@@ -41,16 +46,16 @@ class AnswerOptions:
     top_p: float | None = None
     """Nucleus probability in [0, 1]."""
 
-    top_k: int | None = None
+    top_k: _Int32 = None
     """Sample only from the k most likely tokens; 0 is off."""
 
-    max_completion_tokens: int | None = None
+    max_completion_tokens: _Int32 = None
     """Most tokens to generate."""
 
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """Text that ends the answer; up to four times."""
 
-    seed: int | None = None
+    seed: _Int64 = None
     """The same seed and request give the same answer."""
 
     @property
