@@ -115,10 +115,13 @@ class ContextLengthError(TokenwireError):
 
     reason = ErrorReason.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED
 
-    def __init__(self, *, prompt_tokens: int, max_completion_tokens: int, context_length: int) -> None:
+    def __init__(self, *, prompt_tokens: int, max_completion_tokens: int | None, context_length: int) -> None:
+        """`max_completion_tokens` is None where the request gives none."""
+        answer = "leave no room for an answer"
+        if max_completion_tokens is not None:
+            answer = f"`max_completion_tokens` is {max_completion_tokens}"
         super().__init__(
-            f"the context length is {context_length} tokens; the messages are {prompt_tokens} tokens "
-            f"and `max_completion_tokens` is {max_completion_tokens}"
+            f"the context length is {context_length} tokens; the messages are {prompt_tokens} tokens and {answer}"
         )
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length

@@ -195,6 +195,11 @@ def test_prompt_and_answer_must_fit_the_context(prompt_tokens: int, asked: int |
         effective_parameters(too_long, prompt_tokens=prompt_tokens, context_length=100)
 
 
+def test_a_prompt_that_fills_the_context_is_told_without_a_bound_that_nobody_gave() -> None:
+    with pytest.raises(ContextLengthError, match="100 tokens; the messages are 100 tokens and leave no room"):
+        effective_parameters(request(), prompt_tokens=100, context_length=100)
+
+
 def test_min_tokens_must_fit_what_the_prompt_leaves() -> None:
     with pytest.raises(InvalidRequestError, match=r"`min_tokens` must be in \[0, 10\]; got 11"):
         effective_parameters(request(min_tokens=11), prompt_tokens=90, context_length=100)

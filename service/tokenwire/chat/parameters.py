@@ -32,10 +32,11 @@ def effective_parameters(
     `min_tokens` does not.
     """
     room = context_length - prompt_tokens
-    asked = request.max_completion_tokens if request.HasField("max_completion_tokens") else max(room, 1)
-    if asked > room:
+    given = request.max_completion_tokens if request.HasField("max_completion_tokens") else None
+    asked = room if given is None else given
+    if asked > room or room < 1:
         raise ContextLengthError(
-            prompt_tokens=prompt_tokens, max_completion_tokens=asked, context_length=context_length
+            prompt_tokens=prompt_tokens, max_completion_tokens=given, context_length=context_length
         )
     if violation := Range(0, asked).violation("min_tokens", request.min_tokens):
         raise InvalidRequestError([violation])
