@@ -162,6 +162,18 @@ def test_a_file_of_the_checkpoint_that_is_no_json_is_named(tmp_path: Path) -> No
         build_engine(EngineOptions(model=str(folder), device="cpu"), on_progress=lambda progress: None)
 
 
+def test_a_sliding_window_that_is_only_in_masks_is_refused(tmp_path: Path) -> None:
+    fields = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    experts = {"num_key_value_heads": 2, "intermediate_size": 64, "moe_intermediate_size": 32, "num_experts": 4}
+    windows = {"use_sliding_window": True, "sliding_window": 64, "layer_types": ["sliding_attention"] * 2}
+    config = AutoConfig.for_model(
+        "qwen2_moe", **fields, **experts, **windows, shared_expert_intermediate_size=32, num_experts_per_tok=2
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(EngineStartError, match="Qwen2MoeForCausalLM applies its sliding window in masks alone"):
+        build_engine(EngineOptions(model=str(tmp_path), device="cpu"), on_progress=lambda progress: None)
+
+
 async def test_the_refusal_of_an_architecture_reaches_the_front_end(tmp_path: Path) -> None:
     config = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(config))

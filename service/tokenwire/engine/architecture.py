@@ -1,5 +1,6 @@
 """Which architectures the engine can run. What it cannot is refused by name, with what to use instead."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -63,6 +64,16 @@ def _unsupported(name: str, why: str) -> EngineStartError:
         f"{name} {why}. Tokenwire serves decoder-only attention models "
         "(the Llama, Qwen2/3, Mistral, Gemma, Phi, GPT-2 and OPT families); vLLM serves many others."
     )
+
+
+def check_windows(config: PreTrainedConfig, windows: Iterable[int | None]) -> None:
+    """Raise `EngineStartError` if the model has sliding windows, but its attention is not called with them.
+
+    `windows` is what the attention of each layer was called with. Such a model applies them in masks alone, which the
+    paged attention does not take; the probe text is too short to show it.
+    """
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and not any(windows):
+        raise _unsupported(architecture_name(config), "applies its sliding window in masks alone")
 
 
 def mismatch(config: PreTrainedConfig, difference: float, tolerance: float) -> EngineStartError:

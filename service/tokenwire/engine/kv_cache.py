@@ -63,6 +63,7 @@ def allocate(
 
 def _default_memory(device: torch.device) -> int:
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what loading has freed
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * _GPU_SHARE)
     return min(int(psutil.virtual_memory().available * _CPU_SHARE), _CPU_MOST_BYTES)

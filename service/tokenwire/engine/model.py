@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tokenwire.engine import kv_cache
-from tokenwire.engine.architecture import mismatch
+from tokenwire.engine.architecture import check_windows, mismatch
 from tokenwire.engine.attention import (
     ATTENTION_NAME,
     AttentionBatch,
@@ -145,6 +145,7 @@ def _load_paged(
     token_ids = torch.arange(_PROBE_LENGTH, device=device) * 97 % config.vocab_size
     expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
     attention = _record_attention(model, token_ids[:2])
+    check_windows(config, [layer.sliding_window for layer in attention])
     model.set_attn_implementation(ATTENTION_NAME)
     paged = PagedModel(
         forward_class(model, attention, pack=can_pack(device, dtype)),
