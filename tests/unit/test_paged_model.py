@@ -120,6 +120,20 @@ def test_the_weights_are_loaded_once(tmp_path: Path, family: str, monkeypatch: p
     assert len(loads) == 1
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_half_precision_runs_lean_without_packed_layers(tmp_path: Path, tied: bool) -> None:
+    folder = make_model(tmp_path / "model", tie_word_embeddings=tied)
+    with torch.inference_mode():
+        model = load_model(
+            folder,
+            load_config(folder),
+            dtype=torch.bfloat16,
+            device=torch.device("cpu"),
+            kernel_dir=tmp_path / "kernels",
+        )
+    assert model.is_lean
+
+
 def test_a_llama_with_another_activation_is_still_right(tmp_path: Path) -> None:
     folder = make_model(tmp_path, hidden_act="gelu", attention_bias=True, mlp_bias=True)
     engine = InlineEngine(folder, max_running=4, max_step_tokens=40)

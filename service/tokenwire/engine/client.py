@@ -70,7 +70,7 @@ class EngineProcess:
         self._writer.write(encode_frame(self._options))
         try:
             info = await self._wait_until_ready(reader, on_progress)
-        except BaseException:
+        except BaseException:  # a cancelled start, too, must leave no process
             await self.stop()
             raise
         self._dispatching = asyncio.create_task(self._dispatch(reader))

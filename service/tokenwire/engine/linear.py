@@ -47,6 +47,9 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 def make_linear(layers: Sequence[Any], *, pack: bool) -> nn.Module:
     """One layer whose output is the outputs of several `nn.Linear` layers of the same input, side by side."""
+    if len(layers) == 1 and not pack:
+        only: nn.Module = layers[0]
+        return only  # without a copy of the weight, which the embedding may share
     weight = torch.cat([layer.weight.detach() for layer in layers])
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
     if pack:

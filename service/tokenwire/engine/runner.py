@@ -75,12 +75,10 @@ class ModelRunner:
         """Give the sampler what it must know of a sequence that is new in its slot, or back after a preemption."""
         slot = _slot(sequence)
         # A sequence that was preempted and came back to its slot has as many tokens as the sampler has drawn: no claim.
-        if self._slot_owners.get(slot) == (sequence, sequence.num_generated):
-            self._slot_owners[slot] = (sequence, sequence.num_generated + 1)
-            return
-        prompt = sequence.token_ids[: sequence.num_prompt_tokens]
-        generated = sequence.token_ids[sequence.num_prompt_tokens :]
-        self._sampler.assign(slot, sequence.sampling, prompt, generated)
+        if self._slot_owners.get(slot) != (sequence, sequence.num_generated):
+            prompt = sequence.token_ids[: sequence.num_prompt_tokens]
+            generated = sequence.token_ids[sequence.num_prompt_tokens :]
+            self._sampler.assign(slot, sequence.sampling, prompt, generated)
         self._slot_owners[slot] = (sequence, sequence.num_generated + 1)
 
 
