@@ -72,7 +72,7 @@ class AsyncClient:
         request = await self._request(prompt, parameters, timeout_s)
         with client_errors():
             call = self._stubs.chat.StreamChatCompletion(
-                request, timeout=self._timeout(timeout_s), metadata=self._connection.metadata
+                request, timeout=self._connection.timeout(timeout_s), metadata=self._connection.metadata
             )
             try:
                 async for event in call:
@@ -167,7 +167,9 @@ class AsyncClient:
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float | None
     ) -> Response:
         with client_errors():
-            return await method(request, timeout=self._timeout(timeout_s), metadata=self._connection.metadata)
+            return await method(
+                request, timeout=self._connection.timeout(timeout_s), metadata=self._connection.metadata
+            )
 
     @property
     def _stubs(self) -> "_Bound":
@@ -177,9 +179,6 @@ class AsyncClient:
             self._bound = {other: bound for other, bound in self._bound.items() if not other.is_closed()}
             self._bound[loop] = _bind(_open(self._connection))
         return self._bound[loop]
-
-    def _timeout(self, timeout_s: float | None) -> float | None:
-        return self._connection.timeout_s if timeout_s is None else timeout_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class Connection:
     """For calls that give none; None: no limit."""
     transport: Transport
 
+    def timeout(self, timeout_s: float | None) -> float | None:
+        """The time limit of a call that was given this one, or none."""
+        return self.timeout_s if timeout_s is None else timeout_s
+
     @property
     def options(self) -> list[tuple[str, str | int]]:
         """Channel arguments."""

@@ -68,7 +68,7 @@ class Client:
         request = self._request(prompt, parameters, timeout_s)
         with client_errors():
             call = self._chat.StreamChatCompletion(
-                request, timeout=self._timeout(timeout_s), metadata=self._connection.metadata
+                request, timeout=self._connection.timeout(timeout_s), metadata=self._connection.metadata
             )
             try:
                 for event in call:
@@ -150,10 +150,7 @@ class Client:
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout_s: float | None
     ) -> Response:
         with client_errors():
-            return method(request, timeout=self._timeout(timeout_s), metadata=self._connection.metadata)
-
-    def _timeout(self, timeout_s: float | None) -> float | None:
-        return self._connection.timeout_s if timeout_s is None else timeout_s
+            return method(request, timeout=self._connection.timeout(timeout_s), metadata=self._connection.metadata)
 
 
 def _open(connection: Connection) -> grpc.Channel:
