@@ -73,7 +73,7 @@ class _Endpoints:
         events = self._service.stream(parsed.message)
         try:
             first = await unless_disconnected(request, anext(events))
-        except BaseException:
+        except BaseException:  # also where the client left: the generation ends at once
             await events.aclose()
             raise
         writer = ChunkWriter(first.started, include_usage=parsed.include_usage)
