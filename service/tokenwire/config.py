@@ -69,6 +69,9 @@ class ModelOptions:
     chat_template: Path | None = None
     """File with a Jinja chat template to use instead of the model's own."""
 
+    tool_syntax: Literal["auto", "hermes", "llama3", "mistral", "mistral-args"] = "auto"
+    """How the model writes tool calls; `auto` tells by its chat template."""
+
     cache_dir: Path | None = None
     """Folder for converted checkpoints; default: `tokenwire` in the user's cache folder."""
 
@@ -106,6 +109,10 @@ class EngineConfig:
     threads: Annotated[int | None, Parameter(validator=_positive)] = None
     """CPU threads of the forward pass; default: all cores."""
 
+    deterministic: bool = False
+    """The same request and seed give the same bytes, alone or among others, after a preemption and after a restart.
+    Slower; docs/determinism.md says what is promised."""
+
     @property
     def kv_memory_bytes(self) -> int | None:
         """`kv_memory` in bytes."""
@@ -131,6 +138,12 @@ class ServerConfig:
 
     max_queue: Annotated[int, Parameter(validator=_positive)] = 1024
     """Most choices that may wait or run at once; more are refused with UNAVAILABLE."""
+
+    max_stored: Annotated[int, Parameter(validator=_positive)] = 1000
+    """Most completions that are kept for GetChatCompletion; the oldest goes first."""
+
+    stored_for_s: Annotated[float, Parameter(validator=_positive)] = 3600.0
+    """Seconds for which they are kept."""
 
     drain_grace_s: Annotated[float, Parameter(validator=_not_negative)] = 30.0
     """Seconds that running completions get to finish after SIGTERM."""
@@ -171,4 +184,5 @@ class ServeConfig:
             block_size=self.engine.block_size,
             threads=self.engine.threads,
             cache_dir=self.model.cache_dir and self.model.cache_dir.expanduser(),
+            deterministic=self.engine.deterministic,
         )

@@ -2,9 +2,12 @@
 
 TokenwireError
 ├── InvalidRequestError       fields break their rules; carries every violation
+│   └── ConstraintInvalidError  a schema or grammar cannot be enforced
 ├── ContextLengthError        prompt and answer do not fit the context
 ├── MalformedMessageError     bytes that do not parse
 ├── ModelNotFoundError        no such model is served
+├── CompletionNotFoundError   no such completion is stored
+├── ConstraintFailedError     a constrained answer cannot go on
 ├── UnavailableError          refused before any work; carries when to retry
 │   ├── QueueFullError
 │   ├── ModelLoadingError
@@ -78,6 +81,15 @@ ERROR_TABLE: Mapping["ErrorReason.ValueType", ErrorKind] = {
     ErrorReason.ERROR_REASON_ENGINE_FAULT: ErrorKind(
         grpc.StatusCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER, "engine_fault"
     ),
+    ErrorReason.ERROR_REASON_CONSTRAINT_INVALID: ErrorKind(
+        grpc.StatusCode.INVALID_ARGUMENT, HTTPStatus.BAD_REQUEST, _BAD_REQUEST, "invalid_value"
+    ),
+    ErrorReason.ERROR_REASON_CONSTRAINT_FAILED: ErrorKind(
+        grpc.StatusCode.FAILED_PRECONDITION, HTTPStatus.UNPROCESSABLE_ENTITY, _BAD_REQUEST, "constraint_failed"
+    ),
+    ErrorReason.ERROR_REASON_COMPLETION_NOT_FOUND: ErrorKind(
+        grpc.StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND, _BAD_REQUEST, "completion_not_found"
+    ),
     ErrorReason.ERROR_REASON_INTERNAL: ErrorKind(
         grpc.StatusCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER, None
     ),
@@ -108,6 +120,12 @@ class InvalidRequestError(TokenwireError):
     def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__("; ".join(violation.description for violation in violations))
         self.violations = tuple(violations)
+
+
+class ConstraintInvalidError(InvalidRequestError):
+    """Schemas or grammars cannot be enforced. `violations` names the fields, and what of them and why."""
+
+    reason = ErrorReason.ERROR_REASON_CONSTRAINT_INVALID
 
 
 class ContextLengthError(TokenwireError):
@@ -145,6 +163,30 @@ class ModelNotFoundError(TokenwireError):
     def __init__(self, model: str) -> None:
         super().__init__(f"the model {model!r} is not served here; ListModels names those that are")
         self.model = model
+
+
+class CompletionNotFoundError(TokenwireError):
+    """No such completion is stored."""
+
+    reason = ErrorReason.ERROR_REASON_COMPLETION_NOT_FOUND
+
+    def __init__(self, completion_id: str) -> None:
+        super().__init__(f"the completion {completion_id!r} is not stored here; `store` keeps one for a while")
+        self.completion_id = completion_id
+
+
+class ConstraintFailedError(TokenwireError):
+    """A constrained answer cannot go on, for other parameters ban all that it allows, or its grammar is too complex."""
+
+    reason = ErrorReason.ERROR_REASON_CONSTRAINT_FAILED
+
+    def __init__(self, message: str, *, completion_id: str) -> None:
+        super().__init__(message)
+        self.completion_id = completion_id
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {"completion_id": self.completion_id}
 
 
 class UnavailableError(TokenwireError):

@@ -1,6 +1,7 @@
 """The grammar of a completion stream: a checker for it, and the folding of a stream into the unary answer.
 
-started (delta | finished)* completed: exactly one `finished` a choice, after its deltas; `sequence` strictly increases.
+started prompt_logprobs* (delta | finished)* completed: exactly one `finished` a choice, after its deltas; `sequence`
+strictly increases.
 """
 
 from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, Delta, Finished, FinishReason, Started
@@ -16,6 +17,7 @@ class StreamChecker:
     def __init__(self) -> None:
         self._sequence: int | None = None
         self._open_choices: set[int] | None = None
+        self._answering = False
         self._completed = False
 
     def check(self, event: ChatCompletionEvent) -> None:
@@ -29,8 +31,11 @@ class StreamChecker:
         match kind:
             case "started":
                 self._check_started(event.started)
+            case "prompt_logprobs":
+                self._check_prompt_logprobs()
             case "delta":
                 self._check_open(event.delta.index, kind)
+                self._answering = True
             case "finished":
                 self._check_finished(event.finished)
             case "completed":
@@ -45,6 +50,12 @@ class StreamChecker:
         if self._open_choices is not None:
             raise StreamGrammarError("a second `started`")
         self._open_choices = set(range(started.parameters.n))
+
+    def _check_prompt_logprobs(self) -> None:
+        if self._open_choices is None:
+            raise StreamGrammarError("'prompt_logprobs' before `started`")
+        if self._answering:
+            raise StreamGrammarError("'prompt_logprobs' after a delta")
 
     def _check_open(self, index: int, kind: str) -> set[int]:
         if self._open_choices is None:
@@ -71,13 +82,15 @@ class StreamFolder:
 
     def __init__(self) -> None:
         self._completion = ChatCompletion()
-        self._contents: list[list[str]] = []
+        self._texts: list[_ChoiceTexts] = []
 
     def add(self, event: ChatCompletionEvent) -> None:
         """Take the next event."""
         match event.WhichOneof("event"):
             case "started":
                 self._start(event.started)
+            case "prompt_logprobs":
+                self._completion.prompt_logprobs.extend(event.prompt_logprobs.tokens)
             case "delta":
                 self._append(event.delta)
             case "finished":
@@ -91,10 +104,11 @@ class StreamFolder:
     @property
     def completion(self) -> ChatCompletion:
         """The answer so far. The message is the folder's own: it changes with the next event."""
-        for choice, texts in zip(self._completion.choices, self._contents, strict=True):
-            if len(texts) > 1:
-                texts[:] = ["".join(texts)]
-            choice.content = texts[0] if texts else ""
+        for choice, texts in zip(self._completion.choices, self._texts, strict=True):
+            choice.content = texts.content.joined()
+            choice.reasoning = texts.reasoning.joined()
+            for call, arguments in zip(choice.tool_calls, texts.arguments, strict=True):
+                call.function.arguments = arguments.joined()
         return self._completion
 
     def _start(self, started: Started) -> None:
@@ -103,11 +117,44 @@ class StreamFolder:
         self._completion.model = started.model
         self._completion.system_fingerprint = started.system_fingerprint
         self._completion.parameters.CopyFrom(started.parameters)
+        self._completion.service_tier = started.service_tier
         self._completion.usage.prompt_tokens = started.prompt_tokens
         for index in range(started.parameters.n):
             self._completion.choices.add(index=index)
-            self._contents.append([])
+            self._texts.append(_ChoiceTexts())
 
     def _append(self, delta: Delta) -> None:
-        self._contents[delta.index].append(delta.content)
-        self._completion.choices[delta.index].logprobs.extend(delta.logprobs)
+        choice, texts = self._completion.choices[delta.index], self._texts[delta.index]
+        texts.content.append(delta.content)
+        texts.reasoning.append(delta.reasoning)
+        choice.logprobs.extend(delta.logprobs)
+        for part in delta.tool_calls:
+            if part.index == len(choice.tool_calls):
+                choice.tool_calls.add(id=part.id).function.name = part.name
+                texts.arguments.append(_Text())
+            texts.arguments[part.index].append(part.arguments)
+
+
+class _Text:
+    """A text that arrives in pieces."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def append(self, piece: str) -> None:
+        if piece:
+            self._pieces.append(piece)
+
+    def joined(self) -> str:
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+
+class _ChoiceTexts:
+    """The texts of one choice."""
+
+    def __init__(self) -> None:
+        self.content = _Text()
+        self.reasoning = _Text()
+        self.arguments: list[_Text] = []  # one a tool call

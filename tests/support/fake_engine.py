@@ -10,9 +10,11 @@ from tokenwire.engine.protocol import (
     EngineLoad,
     FinishReason,
     GenerationRequest,
+    GrammarError,
     Progress,
     SequenceOutput,
     TokenLogprobs,
+    Vocabulary,
 )
 from tokenwire.errors import EngineFaultError
 
@@ -83,6 +85,11 @@ class FakeEngine:
     requests: list[GenerationRequest] = field(default_factory=list)
     aborts: list[tuple[str, int | None]] = field(default_factory=list)
     """(request id, choice or None for all), in the order of the calls."""
+    vocabulary: Vocabulary | None = None
+    grammars: list[str] = field(default_factory=list)
+    """Those that were checked, in order."""
+    refusal: Callable[[str], str | None] = lambda grammar: None
+    """Why a grammar is refused; None where it is accepted."""
 
     def __post_init__(self) -> None:
         self._died = asyncio.Event()
@@ -91,6 +98,14 @@ class FakeEngine:
         assert self.info is not None, "a fake engine without `info` cannot be started"
         on_progress(Progress("loading", 1.0))
         return self.info
+
+    async def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    async def check_grammar(self, grammar: str) -> None:
+        self.grammars.append(grammar)
+        if (reason := self.refusal(grammar)) is not None:
+            raise GrammarError(reason)
 
     def generate(self, request: GenerationRequest) -> "FakeGeneration":
         if self._died.is_set():

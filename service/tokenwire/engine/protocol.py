@@ -35,6 +35,11 @@ class SamplingParams:
     """Beside the model's own end-of-text tokens."""
     top_logprobs: int | None = None
     """None: no log-probabilities; k ≥ 0: the sampled token's and those of the k most likely."""
+    bad_words: tuple[bytes, ...] = ()
+    """None of them is ever in the joined bytes of the generated tokens. UTF-8, not empty."""
+    grammar: str | None = None
+    """The generated text is constrained to this grammar of llguidance, which `Engine.check_grammar` has accepted.
+    End-of-text tokens are allowed just where the text is complete, whatever `min_tokens` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class GenerationRequest:
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
     n: int = 1
+    priority: int = 0
+    """Higher ones run first, and are the last to be preempted."""
+    prompt_logprobs: int | None = None
+    """None: none; k ≥ 0: log-probabilities of the prompt's tokens but the first, and of the k most likely ones."""
 
 
 class FinishReason(Enum):
@@ -52,8 +61,13 @@ class FinishReason(Enum):
 
     STOP = "stop"
     """An end-of-text or stop token, which is the last token id of the output."""
+    COMPLETE = "complete"
+    """The grammar allows nothing more. The last token of the output is part of the text."""
     LENGTH = "length"
     ABORTED = "aborted"
+    CONSTRAINT_FAILED = "constraint_failed"
+    """The grammar cannot go on: bias and bad words ban every token that it allows, or it has become too complex.
+    No token comes with it."""
     FAULT = "fault"
     """This sequence alone failed (non-finite logits); no token comes with it."""
 
@@ -82,6 +96,9 @@ class SequenceOutput:
     """Prompt tokens found in the prefix cache when the request was first scheduled. The same in all its outputs."""
     queue_s: float = 0.0
     """Seconds from the engine's receipt of the request to the first step that worked on it. Same in all its outputs."""
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    """Of the next prompt tokens, in prompt order. If they were asked they come, once, with outputs of the sequence of
+    the lowest live index, all before its first token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +158,19 @@ class EngineOptions:
     """CPU threads of the forward pass; None: all cores."""
     cache_dir: Path | None = None
     """Where converted checkpoints are kept; None: the user's cache folder."""
+    deterministic: bool = False
+    """The same request gives the same tokens, bit by bit, whatever else runs, and after a preemption or a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What grammars and bad words need to know of the tokens."""
+
+    token_bytes: tuple[bytes, ...]
+    """By token id: the bytes that a token adds to the text. For special tokens their names."""
+    special_token_ids: frozenset[int]
+    """Tokens that are no text: a grammar allows them only where it names them."""
+    eos_token_ids: tuple[int, ...]
 
 
 # Front end → engine process.
@@ -166,7 +196,19 @@ class Shutdown:
     """End the engine process."""
 
 
-Command = Submit | Abort | Shutdown
+@dataclass(frozen=True, slots=True)
+class SetVocabulary:
+    """Comes once, before any request with a grammar or bad words."""
+
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """Preempt every running sequence, as if the KV cache were full. For tests."""
+
+
+Command = Submit | Abort | Shutdown | SetVocabulary | Preempt
 
 # Engine process → front end.
 
@@ -210,6 +252,10 @@ class EngineStartError(Exception):
     """The engine could not start; the message is for the operator."""
 
 
+class GrammarError(Exception):
+    """A grammar cannot be enforced; the message, for the caller, says what of it and why."""
+
+
 class Generation(Protocol):
     """One live request, as the front end sees it."""
 
@@ -233,6 +279,15 @@ class Engine(Protocol):
 
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
         """Start and wait until requests are accepted. Raises `EngineStartError`."""
+        ...
+
+    async def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Tell the engine, once it has started, what the tokens are. Before it no grammar can be checked."""
+        ...
+
+    async def check_grammar(self, grammar: str) -> None:
+        """See whether a grammar can be enforced. Raises `GrammarError`, also where that takes too long or too much
+        memory; whatever the grammar is, no other request suffers. Grammars that were checked before cost nothing."""
         ...
 
     def generate(self, request: GenerationRequest) -> Generation:

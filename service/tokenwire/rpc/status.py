@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status
 
 from tokenwire.errors import (
     ERROR_DOMAIN,
+    CompletionNotFoundError,
     InvalidRequestError,
     ModelNotFoundError,
     TokenwireError,
@@ -62,6 +63,9 @@ def status_of(error: TokenwireError) -> RpcStatus:
         case ModelNotFoundError():
             name = _cut(error.model, _MAX_TEXT_BYTES)
             details.append(ResourceInfo(resource_type="tokenwire.v1.Model", resource_name=name))
+        case CompletionNotFoundError():
+            name = _cut(error.completion_id, _MAX_TEXT_BYTES)
+            details.append(ResourceInfo(resource_type="tokenwire.v1.ChatCompletion", resource_name=name))
         case UnavailableError():
             retry = RetryInfo()
             retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))

@@ -30,7 +30,8 @@ class ChatServiceStub:
 
     Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
-    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault.
+    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
+    FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
     """
 
     def __init__(self, channel):
@@ -49,6 +50,11 @@ class ChatServiceStub:
                 request_serializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionRequest.SerializeToString,
                 response_deserializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.FromString,
                 _registered_method=True)
+        self.GetChatCompletion = channel.unary_unary(
+                '/tokenwire.v1.ChatService/GetChatCompletion',
+                request_serializer=tokenwire_dot_v1_dot_chat__pb2.GetChatCompletionRequest.SerializeToString,
+                response_deserializer=tokenwire_dot_v1_dot_chat__pb2.StoredChatCompletion.FromString,
+                _registered_method=True)
 
 
 class ChatServiceServicer:
@@ -56,7 +62,8 @@ class ChatServiceServicer:
 
     Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
-    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault.
+    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
+    FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
     """
 
     def CreateChatCompletion(self, request, context):
@@ -79,6 +86,14 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetChatCompletion(self, request, context):
+        """Reads a completion that was generated with `store` again.
+        NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChatServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +106,11 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.StreamChatCompletion,
                     request_deserializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionRequest.FromString,
                     response_serializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.SerializeToString,
+            ),
+            'GetChatCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChatCompletion,
+                    request_deserializer=tokenwire_dot_v1_dot_chat__pb2.GetChatCompletionRequest.FromString,
+                    response_serializer=tokenwire_dot_v1_dot_chat__pb2.StoredChatCompletion.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -105,7 +125,8 @@ class ChatService:
 
     Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
-    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault.
+    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
+    FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
     """
 
     @staticmethod
@@ -152,6 +173,33 @@ class ChatService:
             '/tokenwire.v1.ChatService/StreamChatCompletion',
             tokenwire_dot_v1_dot_chat__pb2.ChatCompletionRequest.SerializeToString,
             tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenwire.v1.ChatService/GetChatCompletion',
+            tokenwire_dot_v1_dot_chat__pb2.GetChatCompletionRequest.SerializeToString,
+            tokenwire_dot_v1_dot_chat__pb2.StoredChatCompletion.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,7 +31,8 @@ class ChatServiceStub:
 
     Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
-    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault.
+    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
+    FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
     """
 
     @_typing.overload
@@ -50,6 +51,10 @@ class ChatServiceStub:
     never an event. A stream that ends OK without `completed` is a server bug.
     Cancelling the call frees its place in the batch and its memory within one engine step.
     """
+    GetChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetChatCompletionRequest, _chat_pb2.StoredChatCompletion]
+    """Reads a completion that was generated with `store` again.
+    NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+    """
 
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
@@ -57,7 +62,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
     Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
-    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault.
+    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
+    FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -73,13 +79,18 @@ class ChatServiceAsyncStub(ChatServiceStub):
     never an event. A stream that ends OK without `completed` is a server bug.
     Cancelling the call frees its place in the batch and its memory within one engine step.
     """
+    GetChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetChatCompletionRequest, _chat_pb2.StoredChatCompletion]  # type: ignore[assignment]
+    """Reads a completion that was generated with `store` again.
+    NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+    """
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chat with a served model.
 
     Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
-    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault.
+    UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
+    FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
     """
 
     @_abc_1.abstractmethod
@@ -104,6 +115,16 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         choices interleaving; then exactly one `completed`; then status OK. Every failure is a gRPC status,
         never an event. A stream that ends OK without `completed` is a server bug.
         Cancelling the call frees its place in the batch and its memory within one engine step.
+        """
+
+    @_abc_1.abstractmethod
+    def GetChatCompletion(
+        self,
+        request: _chat_pb2.GetChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.StoredChatCompletion, _abc.Awaitable[_chat_pb2.StoredChatCompletion]]:
+        """Reads a completion that was generated with `store` again.
+        NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
         """
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

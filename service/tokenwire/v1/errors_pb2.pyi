@@ -44,6 +44,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: the engine failed. Metadata: `completion_id`."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 9
     """INTERNAL: a defect of the server. Its log has the details."""
+    ERROR_REASON_CONSTRAINT_INVALID: _ErrorReason.ValueType  # 10
+    """INVALID_ARGUMENT: a schema or grammar cannot be enforced; `google.rpc.BadRequest` names the field, the keyword and
+    the reason.
+    """
+    ERROR_REASON_CONSTRAINT_FAILED: _ErrorReason.ValueType  # 11
+    """FAILED_PRECONDITION: a constrained answer cannot go on, for other parameters ban every token that it allows, or
+    its grammar turned out too complex. Metadata: `completion_id`.
+    """
+    ERROR_REASON_COMPLETION_NOT_FOUND: _ErrorReason.ValueType  # 12
+    """NOT_FOUND: no such completion is stored; `google.rpc.ResourceInfo` names it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Sent in `google.rpc.ErrorInfo.reason` as the name without `ERROR_REASON_`,
@@ -72,4 +82,14 @@ ERROR_REASON_ENGINE_FAULT: ErrorReason.ValueType  # 8
 """INTERNAL: the engine failed. Metadata: `completion_id`."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 9
 """INTERNAL: a defect of the server. Its log has the details."""
+ERROR_REASON_CONSTRAINT_INVALID: ErrorReason.ValueType  # 10
+"""INVALID_ARGUMENT: a schema or grammar cannot be enforced; `google.rpc.BadRequest` names the field, the keyword and
+the reason.
+"""
+ERROR_REASON_CONSTRAINT_FAILED: ErrorReason.ValueType  # 11
+"""FAILED_PRECONDITION: a constrained answer cannot go on, for other parameters ban every token that it allows, or
+its grammar turned out too complex. Metadata: `completion_id`.
+"""
+ERROR_REASON_COMPLETION_NOT_FOUND: ErrorReason.ValueType  # 12
+"""NOT_FOUND: no such completion is stored; `google.rpc.ResourceInfo` names it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

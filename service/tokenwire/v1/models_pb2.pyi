@@ -102,6 +102,9 @@ class Model(_message.Message):
     DEFAULTS_FIELD_NUMBER: _builtins.int
     CHAT_TEMPLATE_SHA256_FIELD_NUMBER: _builtins.int
     TOKENIZER_SHA256_FIELD_NUMBER: _builtins.int
+    TOOL_SYNTAX_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The name to give in requests."""
     system_fingerprint: _builtins.str
@@ -122,6 +125,12 @@ class Model(_message.Message):
     """SHA-256 of the chat template, hexadecimal."""
     tokenizer_sha256: _builtins.str
     """SHA-256 of the tokenizer definition, hexadecimal."""
+    tool_syntax: _builtins.str
+    """How the model writes tool calls: `hermes`, `llama3`, `mistral` or `mistral-args`."""
+    reasoning: _builtins.bool
+    """Whether the model reasons before it answers."""
+    deterministic: _builtins.bool
+    """Whether the server promises the same answer for the same request and seed, bit by bit, whatever else runs."""
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp:
         """When this server loaded it."""
@@ -152,10 +161,13 @@ class Model(_message.Message):
         defaults: _chat_pb2.EffectiveParameters | None = ...,
         chat_template_sha256: _builtins.str = ...,
         tokenizer_sha256: _builtins.str = ...,
+        tool_syntax: _builtins.str = ...,
+        reasoning: _builtins.bool = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "defaults", b"defaults", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "chat_template_sha256", b"chat_template_sha256", "context_length", b"context_length", "created", b"created", "defaults", b"defaults", "device", b"device", "dtype", b"dtype", "id", b"id", "kv_cache_tokens", b"kv_cache_tokens", "limits", b"limits", "system_fingerprint", b"system_fingerprint", "tokenizer_sha256", b"tokenizer_sha256", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "chat_template_sha256", b"chat_template_sha256", "context_length", b"context_length", "created", b"created", "defaults", b"defaults", "deterministic", b"deterministic", "device", b"device", "dtype", b"dtype", "id", b"id", "kv_cache_tokens", b"kv_cache_tokens", "limits", b"limits", "reasoning", b"reasoning", "system_fingerprint", b"system_fingerprint", "tokenizer_sha256", b"tokenizer_sha256", "tool_syntax", b"tool_syntax", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,6 +185,9 @@ class Limits(_message.Message):
     MAX_TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     MAX_STOP_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     MAX_QUEUED_CHOICES_FIELD_NUMBER: _builtins.int
+    MAX_TOOLS_FIELD_NUMBER: _builtins.int
+    MAX_BAD_WORDS_FIELD_NUMBER: _builtins.int
+    MAX_SCHEMA_BYTES_FIELD_NUMBER: _builtins.int
     max_request_bytes: _builtins.int
     """Largest request message, in bytes."""
     max_n: _builtins.int
@@ -185,6 +200,12 @@ class Limits(_message.Message):
     """Most `stop_token_ids`."""
     max_queued_choices: _builtins.int
     """Most choices that may run or wait at once; more are refused with UNAVAILABLE (QUEUE_FULL)."""
+    max_tools: _builtins.int
+    """Most `tools`."""
+    max_bad_words: _builtins.int
+    """Most `bad_words`."""
+    max_schema_bytes: _builtins.int
+    """Longest JSON schema or Lark grammar, in bytes; of a tool's parameters, too."""
     def __init__(
         self,
         *,
@@ -194,10 +215,13 @@ class Limits(_message.Message):
         max_top_logprobs: _builtins.int = ...,
         max_stop_token_ids: _builtins.int = ...,
         max_queued_choices: _builtins.int = ...,
+        max_tools: _builtins.int = ...,
+        max_bad_words: _builtins.int = ...,
+        max_schema_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_n", b"max_n", "max_queued_choices", b"max_queued_choices", "max_request_bytes", b"max_request_bytes", "max_stop", b"max_stop", "max_stop_token_ids", b"max_stop_token_ids", "max_top_logprobs", b"max_top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bad_words", b"max_bad_words", "max_n", b"max_n", "max_queued_choices", b"max_queued_choices", "max_request_bytes", b"max_request_bytes", "max_schema_bytes", b"max_schema_bytes", "max_stop", b"max_stop", "max_stop_token_ids", b"max_stop_token_ids", "max_tools", b"max_tools", "max_top_logprobs", b"max_top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

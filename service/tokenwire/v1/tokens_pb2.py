@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tokenwire.v1 import chat_pb2 as tokenwire_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tokenwire/v1/tokens.proto\x12\x0ctokenwire.v1\x1a\x17tokenwire/v1/chat.proto\"i\n\x13\x43ountTokensResponse\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\x05\x12#\n\x1b\x61vailable_completion_tokens\x18\x03 \x01(\x05\"9\n\x14RenderPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\"J\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1a\n\x12\x61\x64\x64_special_tokens\x18\x03 \x01(\x08\":\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\x12\x13\n\x0btoken_bytes\x18\x02 \x03(\x0c\"R\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x1b\n\x13skip_special_tokens\x18\x03 \x01(\x08\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t2\xda\x02\n\x0cTokenService\x12U\n\x0b\x43ountTokens\x12#.tokenwire.v1.ChatCompletionRequest\x1a!.tokenwire.v1.CountTokensResponse\x12W\n\x0cRenderPrompt\x12#.tokenwire.v1.ChatCompletionRequest\x1a\".tokenwire.v1.RenderPromptResponse\x12I\n\x08Tokenize\x12\x1d.tokenwire.v1.TokenizeRequest\x1a\x1e.tokenwire.v1.TokenizeResponse\x12O\n\nDetokenize\x12\x1f.tokenwire.v1.DetokenizeRequest\x1a .tokenwire.v1.DetokenizeResponseBO\n\x10\x64\x65v.tokenwire.v1P\x01Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\xaa\x02\x0cTokenwire.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tokenwire/v1/tokens.proto\x12\x0ctokenwire.v1\x1a\x17tokenwire/v1/chat.proto\"i\n\x13\x43ountTokensResponse\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x05\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\x05\x12#\n\x1b\x61vailable_completion_tokens\x18\x03 \x01(\x05\"J\n\x14RenderPromptResponse\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x0f\n\x07grammar\x18\x03 \x01(\t\"J\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1a\n\x12\x61\x64\x64_special_tokens\x18\x03 \x01(\x08\":\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\x12\x13\n\x0btoken_bytes\x18\x02 \x03(\x0c\"R\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12\x1b\n\x13skip_special_tokens\x18\x03 \x01(\x08\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t2\xda\x02\n\x0cTokenService\x12U\n\x0b\x43ountTokens\x12#.tokenwire.v1.ChatCompletionRequest\x1a!.tokenwire.v1.CountTokensResponse\x12W\n\x0cRenderPrompt\x12#.tokenwire.v1.ChatCompletionRequest\x1a\".tokenwire.v1.RenderPromptResponse\x12I\n\x08Tokenize\x12\x1d.tokenwire.v1.TokenizeRequest\x1a\x1e.tokenwire.v1.TokenizeResponse\x12O\n\nDetokenize\x12\x1f.tokenwire.v1.DetokenizeRequest\x1a .tokenwire.v1.DetokenizeResponseBO\n\x10\x64\x65v.tokenwire.v1P\x01Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\xaa\x02\x0cTokenwire.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COUNTTOKENSRESPONSE']._serialized_start=68
   _globals['_COUNTTOKENSRESPONSE']._serialized_end=173
   _globals['_RENDERPROMPTRESPONSE']._serialized_start=175
-  _globals['_RENDERPROMPTRESPONSE']._serialized_end=232
-  _globals['_TOKENIZEREQUEST']._serialized_start=234
-  _globals['_TOKENIZEREQUEST']._serialized_end=308
-  _globals['_TOKENIZERESPONSE']._serialized_start=310
-  _globals['_TOKENIZERESPONSE']._serialized_end=368
-  _globals['_DETOKENIZEREQUEST']._serialized_start=370
-  _globals['_DETOKENIZEREQUEST']._serialized_end=452
-  _globals['_DETOKENIZERESPONSE']._serialized_start=454
-  _globals['_DETOKENIZERESPONSE']._serialized_end=488
-  _globals['_TOKENSERVICE']._serialized_start=491
-  _globals['_TOKENSERVICE']._serialized_end=837
+  _globals['_RENDERPROMPTRESPONSE']._serialized_end=249
+  _globals['_TOKENIZEREQUEST']._serialized_start=251
+  _globals['_TOKENIZEREQUEST']._serialized_end=325
+  _globals['_TOKENIZERESPONSE']._serialized_start=327
+  _globals['_TOKENIZERESPONSE']._serialized_end=385
+  _globals['_DETOKENIZEREQUEST']._serialized_start=387
+  _globals['_DETOKENIZEREQUEST']._serialized_end=469
+  _globals['_DETOKENIZERESPONSE']._serialized_start=471
+  _globals['_DETOKENIZERESPONSE']._serialized_end=505
+  _globals['_TOKENSERVICE']._serialized_start=508
+  _globals['_TOKENSERVICE']._serialized_end=854
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,8 @@ if _version_not_supported:
 
 class TokenServiceStub:
     """Shows what a chat request becomes, without generating.
+    `CountTokens` and `RenderPrompt` take tools, response format and template variables into account, and refuse what
+    CreateChatCompletion would refuse.
     Errors of all calls: NOT_FOUND for an unknown model, INVALID_ARGUMENT with every violation,
     UNAVAILABLE while the model is loading.
     """
@@ -62,6 +64,8 @@ class TokenServiceStub:
 
 class TokenServiceServicer:
     """Shows what a chat request becomes, without generating.
+    `CountTokens` and `RenderPrompt` take tools, response format and template variables into account, and refuse what
+    CreateChatCompletion would refuse.
     Errors of all calls: NOT_FOUND for an unknown model, INVALID_ARGUMENT with every violation,
     UNAVAILABLE while the model is loading.
     """
@@ -128,6 +132,8 @@ def add_TokenServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TokenService:
     """Shows what a chat request becomes, without generating.
+    `CountTokens` and `RenderPrompt` take tools, response format and template variables into account, and refuse what
+    CreateChatCompletion would refuse.
     Errors of all calls: NOT_FOUND for an unknown model, INVALID_ARGUMENT with every violation,
     UNAVAILABLE while the model is loading.
     """

@@ -29,6 +29,8 @@ GRPC_VERSION: str
 
 class TokenServiceStub:
     """Shows what a chat request becomes, without generating.
+    `CountTokens` and `RenderPrompt` take tools, response format and template variables into account, and refuse what
+    CreateChatCompletion would refuse.
     Errors of all calls: NOT_FOUND for an unknown model, INVALID_ARGUMENT with every violation,
     UNAVAILABLE while the model is loading.
     """
@@ -51,6 +53,8 @@ class TokenServiceStub:
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
     """Shows what a chat request becomes, without generating.
+    `CountTokens` and `RenderPrompt` take tools, response format and template variables into account, and refuse what
+    CreateChatCompletion would refuse.
     Errors of all calls: NOT_FOUND for an unknown model, INVALID_ARGUMENT with every violation,
     UNAVAILABLE while the model is loading.
     """
@@ -69,6 +73,8 @@ class TokenServiceAsyncStub(TokenServiceStub):
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows what a chat request becomes, without generating.
+    `CountTokens` and `RenderPrompt` take tools, response format and template variables into account, and refuse what
+    CreateChatCompletion would refuse.
     Errors of all calls: NOT_FOUND for an unknown model, INVALID_ARGUMENT with every violation,
     UNAVAILABLE while the model is loading.
     """
