@@ -15,6 +15,9 @@ from conftest import TIMEOUT_S
 from tokenwire.errors import (
     ERROR_DOMAIN,
     ERROR_TABLE,
+    CompletionNotFoundError,
+    ConstraintFailedError,
+    ConstraintInvalidError,
     ContextLengthError,
     DrainingError,
     EngineFaultError,
@@ -29,7 +32,13 @@ from tokenwire.errors import (
 )
 from tokenwire.rpc.interceptor import ErrorInterceptor
 from tokenwire.rpc.status import DETAILS_KEY, MAX_DETAILS_BYTES, MAX_VIOLATIONS, PUSHBACK_KEY, status_of
-from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletion,
+    ChatCompletionEvent,
+    ChatCompletionRequest,
+    GetChatCompletionRequest,
+    StoredChatCompletion,
+)
 from tokenwire.v1.chat_pb2_grpc import ChatServiceServicer, ChatServiceStub, add_ChatServiceServicer_to_server
 from tokenwire.v1.errors_pb2 import ErrorReason
 
@@ -41,6 +50,9 @@ ERRORS: list[TokenwireError] = [
     ContextLengthError(prompt_tokens=600, max_completion_tokens=10, context_length=512),
     MalformedMessageError("the bytes do not parse"),
     ModelNotFoundError("gpt-9"),
+    ConstraintInvalidError([Violation("response_format.regex", "`(` is not closed")]),
+    ConstraintFailedError("`logit_bias` bans every token that the answer allows", completion_id="chatcmpl-1"),
+    CompletionNotFoundError("chatcmpl-1"),
     QueueFullError("1024 choices wait already", retry_after_s=1.5),
     ModelLoadingError("the model is loading", retry_after_s=2),
     DrainingError("the server is shutting down", retry_after_s=1),
@@ -64,6 +76,11 @@ class RaisingServicer(ChatServiceServicer):
         self, request: ChatCompletionRequest, context: Any
     ) -> AsyncIterator[ChatCompletionEvent]:
         yield ChatCompletionEvent()
+        raise self.error
+
+    async def GetChatCompletion(  # noqa: N802
+        self, request: GetChatCompletionRequest, context: Any
+    ) -> StoredChatCompletion:
         raise self.error
 
 
@@ -121,15 +138,36 @@ async def test_a_stream_fails_with_the_same_status_after_its_events(error: Token
     assert rpc_status.from_call(caught.value) == rpc_status.from_call(await failure(error))
 
 
+async def test_reading_a_stored_completion_fails_with_the_same_status() -> None:
+    error = CompletionNotFoundError("chatcmpl-1")
+    async with raising(error) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetChatCompletion(GetChatCompletionRequest(completion_id="chatcmpl-1"), timeout=TIMEOUT_S)
+    assert rpc_status.from_call(caught.value) == rpc_status.from_call(await failure(error))
+
+
 async def test_violations_carry_path_description_and_code() -> None:
     (violation,) = detail(await failure(ERRORS[0]), BadRequest).field_violations
     assert (violation.field, violation.reason) == ("top_p", "DECIMAL_ABOVE_MAX_VALUE")
     assert violation.description == "`top_p` must be in [0, 1]; got 1.7"
 
 
-async def test_an_unknown_model_is_named_as_a_resource() -> None:
-    resource = detail(await failure(ModelNotFoundError("gpt-9")), ResourceInfo)
-    assert (resource.resource_type, resource.resource_name) == ("tokenwire.v1.Model", "gpt-9")
+@pytest.mark.parametrize(
+    ("error", "kind", "name"),
+    [
+        (ModelNotFoundError("gpt-9"), "tokenwire.v1.Model", "gpt-9"),
+        (CompletionNotFoundError("chatcmpl-1"), "tokenwire.v1.ChatCompletion", "chatcmpl-1"),
+    ],
+)
+async def test_what_is_not_found_is_named_as_a_resource(error: TokenwireError, kind: str, name: str) -> None:
+    resource = detail(await failure(error), ResourceInfo)
+    assert (resource.resource_type, resource.resource_name) == (kind, name)
+
+
+async def test_a_constraint_that_cannot_be_enforced_is_named_by_its_field() -> None:
+    error = ConstraintInvalidError([Violation("tools[0].function.parameters", "`not` cannot be enforced")])
+    (violation,) = detail(await failure(error), BadRequest).field_violations
+    assert (violation.field, violation.description) == ("tools[0].function.parameters", "`not` cannot be enforced")
 
 
 async def test_a_refusal_says_when_to_retry() -> None:
@@ -152,6 +190,7 @@ async def test_many_violations_are_cut_and_counted() -> None:
     [
         InvalidRequestError([Violation("é" * 10_000, "🙂" * 10_000)] * 100),
         ModelNotFoundError("模" * 1_000_000),
+        CompletionNotFoundError("模" * 1_000_000),
         EngineFaultError("x" * 1_000_000),
     ],
     ids=lambda error: type(error).__name__,
