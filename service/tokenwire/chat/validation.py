@@ -1,24 +1,21 @@
 """The rules of a chat request. Finds every violation, so that a caller can mend all of them at once."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 
 from tokenwire.chat.limits import (
     MAX_LOGIT_BIAS,
-    MAX_NAME_LENGTH,
     MAX_STOP,
     MAX_STOP_TOKEN_IDS,
     MAX_TOP_LOGPROBS,
 )
+from tokenwire.chat.message_validation import check_messages
+from tokenwire.chat.rules import check_count, missing
 from tokenwire.errors import InvalidRequestError, Violation
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ContentPart, Message, Role
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 
-MISSING = "missing_required_parameter"
-MISSING_MODEL = Violation("model", "`model` is required", MISSING)
-
-_NAME = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+MISSING_MODEL = missing("model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,8 @@ def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int
     What depends on the length of the prompt is checked by `tokenwire.chat.parameters`.
     """
     violations = [
-        *_check_messages(request),
+        *([] if request.model else [MISSING_MODEL]),
+        *check_messages(request.messages),
         *_check_numbers(request, max_n),
         *_check_stop(request),
         *_check_token_ids(request, vocabulary_size),
@@ -87,62 +85,6 @@ def check_token_id(field: str, token_id: int, vocabulary_size: int) -> Iterator[
         yield Violation(field, description)
 
 
-def _check_messages(request: ChatCompletionRequest) -> Iterator[Violation]:
-    if not request.model:
-        yield MISSING_MODEL
-    if not request.messages:
-        yield Violation("messages", "`messages` must have at least 1 message; got 0", "empty_array")
-    for index, message in enumerate(request.messages):
-        path = f"messages[{index}]"
-        yield from _check_role(path, message)
-        yield from _check_content(path, message)
-        if message.HasField("name"):
-            yield from _check_name(f"{path}.name", message.name)
-
-
-def _check_role(path: str, message: Message) -> Iterator[Violation]:
-    if message.role == Role.ROLE_UNSPECIFIED:
-        yield Violation(f"{path}.role", f"`{path}.role` is required", MISSING)
-    elif message.role not in Role.values():
-        yield Violation(f"{path}.role", f"`{path}.role` must be a known role; got {message.role}")
-    if message.HasField("refusal") and message.role != Role.ROLE_ASSISTANT:
-        yield _only_assistant(f"{path}.refusal", message)
-
-
-def _check_content(path: str, message: Message) -> Iterator[Violation]:
-    if message.WhichOneof("body") == "content_parts":
-        parts = f"{path}.content_parts.parts"
-        if not message.content_parts.parts:
-            yield Violation(parts, f"`{parts}` must have at least 1 part; got 0", "empty_array")
-        for index, part in enumerate(message.content_parts.parts):
-            yield from _check_part(f"{parts}[{index}]", part, message)
-    elif message.WhichOneof("body") is None and not (
-        message.role == Role.ROLE_ASSISTANT and message.HasField("refusal")
-    ):
-        yield Violation(f"{path}.content", f"`{path}.content` is required", MISSING)
-
-
-def _check_part(path: str, part: ContentPart, message: Message) -> Iterator[Violation]:
-    kind = part.WhichOneof("part")
-    if kind is None:
-        yield Violation(path, f"`{path}` must have `text` or `refusal`", MISSING)
-    elif kind == "refusal" and message.role != Role.ROLE_ASSISTANT:
-        yield _only_assistant(f"{path}.refusal", message)
-
-
-def _only_assistant(path: str, message: Message) -> Violation:
-    role = Role.Name(message.role) if message.role in Role.values() else message.role
-    return Violation(path, f"`{path}` is only allowed in messages of ROLE_ASSISTANT; got {role}")
-
-
-def _check_name(path: str, name: str) -> Iterator[Violation]:
-    if len(name) > MAX_NAME_LENGTH:
-        description = f"`{path}` must have at most {MAX_NAME_LENGTH} characters; got {len(name)}"
-        yield Violation(path, description, "string_above_max_length")
-    elif not _NAME.fullmatch(name):
-        yield Violation(path, f"`{path}` must be letters, digits, `_` and `-`, at least one; got {name!r}")
-
-
 def _check_numbers(request: ChatCompletionRequest, max_n: int) -> Iterator[Violation]:
     for field, allowed in {**RANGES, "n": Range(1, max_n)}.items():
         if request.HasField(field) and (violation := allowed.violation(field, getattr(request, field))):  # type: ignore[arg-type]
@@ -150,14 +92,14 @@ def _check_numbers(request: ChatCompletionRequest, max_n: int) -> Iterator[Viola
 
 
 def _check_stop(request: ChatCompletionRequest) -> Iterator[Violation]:
-    yield from _check_count("stop", len(request.stop), MAX_STOP, "strings")
+    yield from check_count("stop", len(request.stop), MAX_STOP, "strings")
     for index, stop in enumerate(request.stop[:MAX_STOP]):
         if not stop:
             yield Violation(f"stop[{index}]", f"`stop[{index}]` must not be empty; got ''")
 
 
 def _check_token_ids(request: ChatCompletionRequest, vocabulary_size: int) -> Iterator[Violation]:
-    yield from _check_count("stop_token_ids", len(request.stop_token_ids), MAX_STOP_TOKEN_IDS, "token ids")
+    yield from check_count("stop_token_ids", len(request.stop_token_ids), MAX_STOP_TOKEN_IDS, "token ids")
     for index, token_id in enumerate(request.stop_token_ids[:MAX_STOP_TOKEN_IDS]):
         yield from check_token_id(f"stop_token_ids[{index}]", token_id, vocabulary_size)
     allowed = Range(-MAX_LOGIT_BIAS, MAX_LOGIT_BIAS)
@@ -166,11 +108,6 @@ def _check_token_ids(request: ChatCompletionRequest, vocabulary_size: int) -> It
         yield from check_token_id(field, token_id, vocabulary_size)
         if violation := allowed.violation(field, bias):
             yield violation
-
-
-def _check_count(field: str, count: int, most: int, what: str) -> Iterator[Violation]:
-    if count > most:
-        yield Violation(field, f"`{field}` must have at most {most} {what}; got {count}", "array_above_max_length")
 
 
 def _check_combinations(request: ChatCompletionRequest) -> Iterator[Violation]:
