@@ -10,14 +10,17 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
-from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer
-from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, Delta
+from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer, call, thought
+from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, Delta, FinishReason
 from tokenwire_client import (
     AsyncClient,
     AuthenticationError,
     BrokenStreamError,
     CallCancelledError,
     Client,
+    CompletionNotFoundError,
+    ConstraintFailedError,
+    ConstraintInvalidError,
     ContextLengthError,
     DeadlineExceededError,
     EngineFaultError,
@@ -27,6 +30,10 @@ from tokenwire_client import (
     TokenwireClientError,
     Transport,
     UnavailableError,
+    assistant,
+    function,
+    tool,
+    user,
 )
 
 NO_RETRIES = Transport(retries=False)
@@ -78,6 +85,51 @@ def test_an_update_has_the_new_text_and_the_answer_so_far() -> None:
     assert seen == [("one ", "one "), ("two", "one two")]
 
 
+@pytest.mark.parametrize("ask", [chat_sync, stream_sync, chat_async, stream_async])
+def test_reasoning_and_tool_calls_are_put_together(ask: Call) -> None:
+    parts = [*call("call_1", "weather", '{"city"', ': "Bern"}'), *call("call_2", "time", "{}", index=1)]
+    with ScriptedServer(answer(thought("look "), thought("it up"), "One moment.", *parts)) as server:
+        (choice,) = ask(server.target).choices
+    assert (choice.reasoning, choice.content) == ("look it up", "One moment.")
+    assert [(made.id, made.function.name, made.function.arguments) for made in choice.tool_calls] == [
+        ("call_1", "weather", '{"city": "Bern"}'),
+        ("call_2", "time", "{}"),
+    ]
+    assert choice.finish_reason == FinishReason.FINISH_REASON_TOOL_CALLS
+
+
+def test_an_update_tells_new_reasoning_and_new_text_apart() -> None:
+    with ScriptedServer(answer(thought("hm"), "one")) as server, Client(server.target) as client:
+        seen = [(update.reasoning, update.text) for update in client.stream("hi") if update.reasoning or update.text]
+    assert seen == [("hm", ""), ("", "one")]
+
+
+def test_an_answer_and_the_result_of_its_call_go_back_as_messages() -> None:
+    script = answer(thought("look it up"), *call("call_1", "weather", "{}"))
+    with ScriptedServer(script, answer("rain")) as server, Client(server.target) as client:
+        choice = client.chat("What is the weather?", tools=[function("weather")]).choices[0]
+        client.chat([user("What is the weather?"), assistant(choice), tool("rain", choice.tool_calls[0].id)])
+    _, said, result = server.requests[1].messages
+    assert (said.reasoning, list(said.tool_calls)) == ("look it up", list(choice.tool_calls))
+    assert (result.content, result.tool_call_id) == ("rain", "call_1")
+
+
+def test_a_stored_completion_is_read_again() -> None:
+    with ScriptedServer(answer("one")) as server, Client(server.target, transport=NO_RETRIES) as client:
+        completion = client.chat("hi", store=True, metadata={"team": "blue"}, user="ann")
+        stored = client.completion(completion.id)
+        with pytest.raises(CompletionNotFoundError):
+            client.completion("chatcmpl-2")
+    assert (stored.completion, dict(stored.metadata), stored.user) == (completion, {"team": "blue"}, "ann")
+
+
+async def test_the_async_client_reads_a_stored_completion_too() -> None:
+    with ScriptedServer(answer("one")) as server:
+        async with AsyncClient(server.target, transport=NO_RETRIES) as client:
+            completion = await client.chat("hi", store=True)
+            assert (await client.completion(completion.id)).completion == completion
+
+
 @each_stream
 def test_a_stream_that_ends_ok_without_completed_raises(stream: Call) -> None:
     with (
@@ -111,7 +163,11 @@ ERRORS: list[tuple[grpc.StatusCode, str, type[TokenwireClientError]]] = [
     (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID", InvalidRequestError),
     (grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED", ContextLengthError),
     (grpc.StatusCode.INVALID_ARGUMENT, "", InvalidRequestError),
+    (grpc.StatusCode.INVALID_ARGUMENT, "CONSTRAINT_INVALID", ConstraintInvalidError),
+    (grpc.StatusCode.FAILED_PRECONDITION, "CONSTRAINT_FAILED", ConstraintFailedError),
+    (grpc.StatusCode.FAILED_PRECONDITION, "", TokenwireClientError),
     (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", ModelNotFoundError),
+    (grpc.StatusCode.NOT_FOUND, "COMPLETION_NOT_FOUND", CompletionNotFoundError),
     (grpc.StatusCode.NOT_FOUND, "OF_A_LATER_CONTRACT", TokenwireClientError),
     (grpc.StatusCode.UNAUTHENTICATED, "BAD_API_KEY", AuthenticationError),
     (grpc.StatusCode.PERMISSION_DENIED, "MODEL_FORBIDDEN", AuthenticationError),

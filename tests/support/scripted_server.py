@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from google.rpc import status_pb2
+from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tokenwire.stream import StreamFolder
@@ -39,22 +40,38 @@ Step = chat_pb2.ChatCompletionEvent | Failure | UntilCancelled
 Script = Sequence[Step]
 
 
-def answer(*texts: str, prompt_tokens: int = 3) -> list[Step]:
+def answer(*texts: str | chat_pb2.Delta, prompt_tokens: int = 3) -> list[Step]:
     """A good stream of one choice: each text is a delta and counts as one token."""
+    deltas = [text if isinstance(text, chat_pb2.Delta) else chat_pb2.Delta(content=text) for text in texts]
     usage = chat_pb2.Usage(
         prompt_tokens=prompt_tokens, completion_tokens=len(texts), total_tokens=prompt_tokens + len(texts)
     )
+    reason = (
+        chat_pb2.FinishReason.FINISH_REASON_TOOL_CALLS
+        if any(delta.tool_calls for delta in deltas)
+        else chat_pb2.FinishReason.FINISH_REASON_STOP
+    )
     events = [
         chat_pb2.ChatCompletionEvent(started=started(prompt_tokens=prompt_tokens)),
-        *(chat_pb2.ChatCompletionEvent(delta=chat_pb2.Delta(content=text)) for text in texts),
-        chat_pb2.ChatCompletionEvent(
-            finished=chat_pb2.Finished(finish_reason=chat_pb2.FinishReason.FINISH_REASON_STOP)
-        ),
+        *(chat_pb2.ChatCompletionEvent(delta=delta) for delta in deltas),
+        chat_pb2.ChatCompletionEvent(finished=chat_pb2.Finished(finish_reason=reason)),
         chat_pb2.ChatCompletionEvent(completed=chat_pb2.Completed(usage=usage)),
     ]
     for sequence, event in enumerate(events):
         event.sequence = sequence
     return list(events)
+
+
+def thought(text: str) -> chat_pb2.Delta:
+    """Reasoning, to be one of the texts of an answer."""
+    return chat_pb2.Delta(reasoning=text)
+
+
+def call(call_id: str, name: str, *arguments: str, index: int = 0) -> list[chat_pb2.Delta]:
+    """A tool call in parts: the first has its id and name, the others the pieces of its arguments."""
+    parts = [chat_pb2.ToolCallDelta(index=index, id=call_id, name=name)]
+    parts += [chat_pb2.ToolCallDelta(index=index, arguments=piece) for piece in arguments]
+    return [chat_pb2.Delta(tool_calls=[part]) for part in parts]
 
 
 def started(*, prompt_tokens: int = 3, n: int = 1) -> chat_pb2.Started:
@@ -65,7 +82,10 @@ def started(*, prompt_tokens: int = 3, n: int = 1) -> chat_pb2.Started:
 
 
 class ScriptedServer:
-    """Serves on a free port of the loopback. Calls take the scripts in turn; the last one serves all that follow."""
+    """Serves on a free port of the loopback. Calls take the scripts in turn; the last one serves all that follow.
+
+    The answers of unary calls with `store` can be read again.
+    """
 
     def __init__(self, *scripts: Script, models: Sequence[str] = ("m",)) -> None:
         self.models = list(models)
@@ -73,6 +93,8 @@ class ScriptedServer:
         """Of chat calls, in order of arrival, attempts that were scripted to fail included."""
         self.metadata: list[dict[str, str | bytes]] = []
         """Of the same calls."""
+        self.stored: dict[str, chat_pb2.StoredChatCompletion] = {}
+        """By completion id."""
         self.list_calls = 0
         self.cancelled = threading.Event()
         """A client went away from a chat call before its end."""
@@ -115,7 +137,19 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
         folder = StreamFolder()
         for event in self._play(request, context):
             folder.add(event)
+        if request.store:
+            self._server.stored[folder.completion.id] = chat_pb2.StoredChatCompletion(
+                completion=folder.completion, metadata=request.metadata, user=request.user
+            )
         return folder.completion
+
+    def GetChatCompletion(  # noqa: N802
+        self, request: chat_pb2.GetChatCompletionRequest, context: grpc.ServicerContext
+    ) -> chat_pb2.StoredChatCompletion:
+        if request.completion_id not in self._server.stored:
+            missing = Failure(grpc.StatusCode.NOT_FOUND, details=[ErrorInfo(reason="COMPLETION_NOT_FOUND")])
+            _fail(missing, context)
+        return self._server.stored[request.completion_id]
 
     def StreamChatCompletion(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: grpc.ServicerContext

@@ -1,13 +1,31 @@
 """What callers may pass as prompt and parameters, and the contract's request made of it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import grpc
 
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ContentPart, ContentParts, Message, Role
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletionRequest,
+    ExecutionPolicy,
+    Message,
+    ResponseFormat,
+    ServiceTier,
+    Tool,
+    ToolChoice,
+)
 from tokenwire.v1.models_pb2 import ListModelsResponse
+from tokenwire_client._dicts import enum_value, json_text
+from tokenwire_client._messages import MessageDict, to_message, user
+from tokenwire_client._response_format import ResponseFormatDict, to_response_format
+from tokenwire_client._tools import ToolChoiceDict, ToolChoiceName, ToolDict, to_tool, to_tool_choice
 from tokenwire_client.errors import FieldViolation, InvalidRequestError, UnavailableError
+
+
+class ExecutionPolicyDict(TypedDict, total=False):
+    """How a request is executed: `{"priority": 5}`."""
+
+    priority: int
 
 
 class ChatParameters(TypedDict, total=False):
@@ -34,52 +52,35 @@ class ChatParameters(TypedDict, total=False):
     stop_token_ids: Sequence[int] | None
     min_tokens: int | None
     ignore_eos: bool | None
-
-
-class ContentPartDict(TypedDict):
-    """One part of a message: `{"type": "text", "text": "…"}` or `{"type": "refusal", "refusal": "…"}`."""
-
-    type: Literal["text", "refusal"]
-    text: NotRequired[str]
-    refusal: NotRequired[str]
-
-
-class MessageDict(TypedDict):
-    """A message as a dict: `{"role": "user", "content": "hi"}`."""
-
-    role: Literal["developer", "system", "user", "assistant"]
-    content: NotRequired[str | Sequence[ContentPartDict]]
-    name: NotRequired[str]
-    refusal: NotRequired[str]
+    bad_words: Sequence[str] | None
+    tools: Sequence[Tool | ToolDict] | None
+    tool_choice: ToolChoice | ToolChoiceName | ToolChoiceDict | None
+    parallel_tool_calls: bool | None
+    response_format: ResponseFormat | ResponseFormatDict | None
+    chat_template_kwargs: Mapping[str, Any] | str | None
+    prompt_logprobs: int | None
+    service_tier: "ServiceTier.ValueType | Literal['auto', 'default', 'flex', 'priority'] | None"
+    execution_policy: ExecutionPolicy | ExecutionPolicyDict | None
+    metadata: Mapping[str, str] | None
+    user: str | None
+    store: bool | None
 
 
 Prompt = str | Message | Sequence[Message | MessageDict] | ChatCompletionRequest
 """A conversation: what the user says, one message, several, or a whole request."""
 
 
-def system(content: str) -> Message:
-    """Instructions to the model."""
-    return Message(role=Role.ROLE_SYSTEM, content=content)
-
-
-def user(content: str) -> Message:
-    """What the user says."""
-    return Message(role=Role.ROLE_USER, content=content)
-
-
-def assistant(content: str) -> Message:
-    """What the model said."""
-    return Message(role=Role.ROLE_ASSISTANT, content=content)
-
-
 def chat_request(prompt: Prompt, parameters: ChatParameters) -> ChatCompletionRequest:
     """A new request. Parameters win over those of a whole request given as the prompt.
 
-    Raises `ValueError` for a dict that is no message, `TypeError` for a value of a wrong type.
+    Raises `ValueError` for a dict that is no message, tool or response format, and for a name that no enum has;
+    `TypeError` for a value of a wrong type.
     """
-    given: dict[Any, Any] = {name: value for name, value in parameters.items() if value is not None}
-    if isinstance(stop := given.get("stop"), str):
-        given["stop"] = [stop]
+    given: dict[Any, Any] = {
+        name: _CONVERTERS[name](value) if name in _CONVERTERS else value
+        for name, value in parameters.items()
+        if value is not None
+    }
     parameters_only = ChatCompletionRequest(**given)
     request = ChatCompletionRequest()
     if isinstance(prompt, ChatCompletionRequest):
@@ -114,32 +115,19 @@ def _messages(prompt: str | Message | Sequence[Message | MessageDict]) -> list[M
         return [user(prompt)]
     if isinstance(prompt, Message):
         return [prompt]
-    return [message if isinstance(message, Message) else _message(message) for message in prompt]
+    return [to_message(message) for message in prompt]
 
 
-def _message(given: MessageDict) -> Message:
-    if unknown := given.keys() - MessageDict.__annotations__.keys():
-        raise ValueError(f"a message has no {sorted(unknown)}; it may have {sorted(MessageDict.__annotations__)}")
-    message = Message(role=_role(given.get("role")), name=given.get("name"), refusal=given.get("refusal"))
-    content = given.get("content")
-    if isinstance(content, str):
-        message.content = content
-    elif content is not None:
-        message.content_parts.CopyFrom(ContentParts(parts=[_part(part) for part in content]))
-    return message
+def _service_tier(given: int | str) -> int:
+    return given if isinstance(given, int) else enum_value(ServiceTier.items(), given, field="service_tier")
 
 
-def _role(name: str | None) -> "Role.ValueType":
-    roles = {role.removeprefix("ROLE_").lower(): value for role, value in Role.items() if value}
-    if name not in roles:
-        raise ValueError(f"`role` must be one of {', '.join(roles)}; got {name!r}")
-    return roles[name]
-
-
-def _part(given: ContentPartDict) -> ContentPart:
-    match given:
-        case {"type": "text", "text": str(text)}:
-            return ContentPart(text=text)
-        case {"type": "refusal", "refusal": str(refusal)}:
-            return ContentPart(refusal=refusal)
-    raise ValueError(f"a content part must be {{'type': 'text', 'text': …}} or a refusal alike; got {given!r}")
+_CONVERTERS: Mapping[str, Callable[[Any], object]] = {
+    "stop": lambda stop: [stop] if isinstance(stop, str) else stop,
+    "tools": lambda tools: [to_tool(tool) for tool in tools],
+    "tool_choice": to_tool_choice,
+    "response_format": to_response_format,
+    "chat_template_kwargs": json_text,
+    "service_tier": _service_tier,
+}
+"""Of the parameters that may be given in other forms than the contract's."""

@@ -16,8 +16,16 @@ class StreamUpdate:
 
     @property
     def text(self) -> str:
-        """The new text; empty for an event that has none. Where `n` > 1, `event.delta.index` says whose it is."""
+        """The new text; empty for an event that has none. Where `n` > 1, `event.delta.index` says whose it is.
+
+        Parts of tool calls are in `event.delta.tool_calls`; the calls so far in `completion`.
+        """
         return self.event.delta.content
+
+    @property
+    def reasoning(self) -> str:
+        """The new reasoning, which comes before any text; empty for an event that has none."""
+        return self.event.delta.reasoning
 
     @property
     def completion(self) -> ChatCompletion:

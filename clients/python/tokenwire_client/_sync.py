@@ -6,7 +6,12 @@ from typing import Self, TypeVar, Unpack
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletion,
+    ChatCompletionRequest,
+    GetChatCompletionRequest,
+    StoredChatCompletion,
+)
 from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, Model
 from tokenwire.v1.models_pb2_grpc import ModelServiceStub
@@ -76,6 +81,11 @@ class Client:
             finally:
                 call.cancel()
             reader.end()
+
+    def completion(self, completion_id: str, *, timeout_s: float | None = None) -> StoredChatCompletion:
+        """A completion that was generated with `store`."""
+        request = GetChatCompletionRequest(completion_id=completion_id)
+        return self._call(self._chat.GetChatCompletion, request, timeout_s)
 
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """The served models; none while the model is loading."""

@@ -2,8 +2,11 @@
 
 TokenwireClientError          any failed call; `code` and `reason` tell which where no class does
 ├── InvalidRequestError       fields break their rules; `violations` has every one
+│   ├── ConstraintInvalidError  a schema or grammar cannot be enforced
 │   └── ContextLengthError    prompt and answer do not fit the context
 ├── ModelNotFoundError        no such model is served
+├── CompletionNotFoundError   no such completion is stored
+├── ConstraintFailedError     a constrained answer cannot go on
 ├── AuthenticationError       no key, a wrong one, or one that may not do this
 ├── ResourceExhaustedError    a message over the size limit, or a quota
 ├── UnavailableError          not reachable, loading, full or draining; carries `retry_after_s`
@@ -61,12 +64,24 @@ class InvalidRequestError(TokenwireClientError):
     """Fields break their rules."""
 
 
+class ConstraintInvalidError(InvalidRequestError):
+    """A schema or grammar cannot be enforced; `violations` names the field, and what of it and why."""
+
+
 class ContextLengthError(InvalidRequestError):
     """Prompt and answer do not fit the context; `metadata` has `prompt_tokens` and `context_length`."""
 
 
 class ModelNotFoundError(TokenwireClientError):
     """No such model is served."""
+
+
+class CompletionNotFoundError(TokenwireClientError):
+    """No such completion is stored, or it is gone."""
+
+
+class ConstraintFailedError(TokenwireClientError):
+    """A constrained answer cannot go on, for other parameters ban all that it allows, or its grammar is too complex."""
 
 
 class AuthenticationError(TokenwireClientError):
@@ -103,6 +118,9 @@ class BrokenStreamError(TokenwireClientError):
 _BY_REASON: Mapping[str, type[TokenwireClientError]] = {
     "CONTEXT_LENGTH_EXCEEDED": ContextLengthError,
     "MODEL_NOT_FOUND": ModelNotFoundError,
+    "COMPLETION_NOT_FOUND": CompletionNotFoundError,
+    "CONSTRAINT_INVALID": ConstraintInvalidError,
+    "CONSTRAINT_FAILED": ConstraintFailedError,
     "ENGINE_FAULT": EngineFaultError,
 }
 _BY_CODE: Mapping[grpc.StatusCode, type[TokenwireClientError]] = {
