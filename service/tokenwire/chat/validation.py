@@ -4,16 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 
+from tokenwire.chat.label_validation import check_metadata, check_user
 from tokenwire.chat.limits import (
+    MAX_BAD_WORD_BYTES,
+    MAX_BAD_WORDS,
     MAX_LOGIT_BIAS,
+    MAX_PRIORITY,
     MAX_STOP,
     MAX_STOP_TOKEN_IDS,
     MAX_TOP_LOGPROBS,
 )
 from tokenwire.chat.message_validation import check_messages
+from tokenwire.chat.response_format import check_response_format
 from tokenwire.chat.rules import check_count, missing
 from tokenwire.errors import InvalidRequestError, Violation
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ServiceTier
 
 MISSING_MODEL = missing("model")
 
@@ -57,6 +62,7 @@ RANGES = {
     "min_p": Range(0, 1),
     "repetition_penalty": Range(above=0, high=10),
     "min_tokens": Range(0),
+    "prompt_logprobs": Range(0, MAX_TOP_LOGPROBS),
 }
 """The optional numbers of a request whose range does not depend on the server."""
 
@@ -71,7 +77,12 @@ def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int
         *check_messages(request.messages),
         *_check_numbers(request, max_n),
         *_check_stop(request),
+        *_check_bad_words(request),
         *_check_token_ids(request, vocabulary_size),
+        *(check_response_format(request.response_format) if request.HasField("response_format") else ()),
+        *_check_urgency(request),
+        *check_metadata(request.metadata),
+        *check_user(request.user),
         *_check_combinations(request),
     ]
     if violations:
@@ -96,6 +107,24 @@ def _check_stop(request: ChatCompletionRequest) -> Iterator[Violation]:
     for index, stop in enumerate(request.stop[:MAX_STOP]):
         if not stop:
             yield Violation(f"stop[{index}]", f"`stop[{index}]` must not be empty; got ''")
+
+
+def _check_bad_words(request: ChatCompletionRequest) -> Iterator[Violation]:
+    yield from check_count("bad_words", len(request.bad_words), MAX_BAD_WORDS, "strings")
+    allowed = Range(1, MAX_BAD_WORD_BYTES)
+    for index, word in enumerate(request.bad_words[:MAX_BAD_WORDS]):
+        field, size = f"bad_words[{index}]", len(word.encode())
+        if allowed.violation(field, size):
+            yield Violation(field, f"`{field}` must have 1 to {MAX_BAD_WORD_BYTES} bytes; got {size}")
+
+
+def _check_urgency(request: ChatCompletionRequest) -> Iterator[Violation]:
+    if request.service_tier not in ServiceTier.values():
+        yield Violation("service_tier", f"`service_tier` must be a known tier; got {request.service_tier}")
+    policy = request.execution_policy
+    allowed = Range(-MAX_PRIORITY, MAX_PRIORITY)
+    if violation := allowed.violation("execution_policy.priority", policy.priority):
+        yield violation
 
 
 def _check_token_ids(request: ChatCompletionRequest, vocabulary_size: int) -> Iterator[Violation]:
