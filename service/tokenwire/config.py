@@ -69,7 +69,7 @@ class ModelOptions:
     chat_template: Path | None = None
     """File with a Jinja chat template to use instead of the model's own."""
 
-    tool_syntax: Literal["auto", "hermes", "llama3", "mistral", "mistral-args"] = "auto"
+    tool_syntax: Literal["auto", "hermes", "llama3", "mistral", "mistral-spaced", "mistral-args"] = "auto"
     """How the model writes tool calls; `auto` tells by its chat template."""
 
     cache_dir: Path | None = None

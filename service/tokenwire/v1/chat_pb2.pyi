@@ -568,8 +568,8 @@ class ResponseFormat(_message.Message):
     LARK_FIELD_NUMBER: _builtins.int
     CHOICE_FIELD_NUMBER: _builtins.int
     regex: _builtins.str
-    """Text that matches a regular expression as a whole, in the syntax of Rust's `regex` without look-around and
-    anchors; up to 16 KiB.
+    """Text that matches a regular expression as a whole, in the syntax of Rust's `regex` without look-around; up to
+    16 KiB.
     """
     lark: _builtins.str
     """Text of a context-free grammar, in the Lark variant of llguidance; up to 256 KiB."""

@@ -126,7 +126,7 @@ class Model(_message.Message):
     tokenizer_sha256: _builtins.str
     """SHA-256 of the tokenizer definition, hexadecimal."""
     tool_syntax: _builtins.str
-    """How the model writes tool calls: `hermes`, `llama3`, `mistral` or `mistral-args`."""
+    """How the model writes tool calls: `hermes`, `llama3`, `mistral`, `mistral-spaced` or `mistral-args`."""
     reasoning: _builtins.bool
     """Whether the model reasons before it answers."""
     deterministic: _builtins.bool
