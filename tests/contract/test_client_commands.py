@@ -14,11 +14,18 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer
+from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer, thought
 from tokenwire.cli.app import app
 from tokenwire.cli.conversation import Conversation
-from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, Finished, FinishReason, Role
-from tokenwire_client import Client
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletionEvent,
+    ChatCompletionRequest,
+    Finished,
+    FinishReason,
+    ResponseFormat,
+    Role,
+)
+from tokenwire_client import Client, choice, json_schema, regex
 
 TOKENWIRE = [sys.executable, "-c", "from tokenwire.cli.app import main; main()"]
 
@@ -62,6 +69,26 @@ def test_instructions_and_parameters_reach_the_server() -> None:
     assert roles(server.requests[0]) == ["ROLE_SYSTEM: be brief", "ROLE_USER: hi"]
     assert (server.requests[0].temperature, list(server.requests[0].stop)) == (0.2, ["END"])
     assert roles(server.requests[1])[0] == "ROLE_USER: hi"
+
+
+class Terminal(io.StringIO):
+    """An output that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_reasoning_is_dimmed_above_the_answer_and_not_remembered() -> None:
+    with ScriptedServer(answer(thought("let me"), thought(" see"), "one ", "two")) as server:
+        shown = talk(server, "first", "second", output=Terminal())
+    assert shown == "\x1b[2mlet me\x1b[0m\x1b[2m see\x1b[0m\none two\n" * 2
+    assert roles(server.requests[1])[1] == "ROLE_ASSISTANT: one two"
+    assert not server.requests[1].messages[1].HasField("reasoning")
+
+
+def test_reasoning_stays_out_of_what_is_no_terminal() -> None:
+    with ScriptedServer(answer(thought("let me see"), "one")) as server:
+        assert talk(server, "hi") == "one\n"
 
 
 def test_reset_forgets_the_conversation_only() -> None:
@@ -194,6 +221,54 @@ def test_generate_prints_the_whole_completion_as_json() -> None:
         completion = json.loads(run("generate", "hi", "--json", "--target", server.target).stdout)
     assert completion["choices"][0]["content"] == "one two"
     assert completion["usage"]["total_tokens"] == 5
+
+
+SCHEMA = '{"type": "object", "properties": {"age": {"type": "integer"}}}'
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--json-schema", SCHEMA], json_schema(SCHEMA)),
+        (["--regex", "[0-9]+"], regex("[0-9]+")),
+        (["--choice", "yes", "--choice", "no"], choice("yes", "no")),
+    ],
+)
+def test_generate_asks_for_a_form_of_the_answer(
+    flags: list[str], expected: ResponseFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedServer(answer("one")) as server:
+        assert call("generate", "hi", *flags, "--target", server.target) == 0
+    assert server.requests[0].response_format == expected
+    assert capsys.readouterr().out == "one\n"
+
+
+def test_generate_reads_a_schema_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text(SCHEMA, encoding="utf-8")
+    with ScriptedServer(answer("one")) as server:
+        arguments = ["--json-schema", str(tmp_path / "schema.json"), "--target", server.target]
+        assert call("generate", "hi", *arguments) == 0
+    assert server.requests[0].response_format == json_schema(SCHEMA)
+
+
+def test_generate_without_a_form_asks_for_none() -> None:
+    with ScriptedServer(answer("one")) as server:
+        assert call("generate", "hi", "--target", server.target) == 0
+    assert not server.requests[0].HasField("response_format")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--regex", "a", "--choice", "b"], "{--regex, --choice}"),
+        (["--json-schema", "no-such-file"], "'no-such-file'"),
+    ],
+)
+def test_generate_refuses_two_forms_and_a_schema_that_is_not_there(
+    flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("generate", "hi", *flags) != 0
+    assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_generate_tells_an_error_on_standard_error() -> None:

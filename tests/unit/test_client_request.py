@@ -172,6 +172,7 @@ def test_a_schema_goes_as_text_with_its_keys_in_order_and_its_letters() -> None:
         ({"tool_choice": "any"}, "`tool_choice` must be one of none, auto, required; got 'any'"),
         ({"tool_choice": {"type": "function"}}, "a tool choice must be"),
         ({"response_format": {"type": "xml"}}, "'xml'"),
+        ({"response_format": {"regex": "a"}}, "a response format must be"),
         ({"response_format": {"type": "regex", "regex": "a", "choice": ["a"]}}, "choice"),
         ({"response_format": {"type": "choice", "choice": "yes"}}, "'yes'"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "scheme": {}}}}, "scheme"),
@@ -180,6 +181,14 @@ def test_a_schema_goes_as_text_with_its_keys_in_order_and_its_letters() -> None:
 )
 def test_what_is_no_tool_form_or_tier_is_refused_by_what_is_wrong(parameters: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
+        chat_request("hi", parameters)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"tools": ["f"]}, {"tool_choice": 1}, {"response_format": "json_object"}, {"service_tier": 1.5}]
+)
+def test_values_of_a_wrong_type_are_refused(parameters: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
         chat_request("hi", parameters)
 
 

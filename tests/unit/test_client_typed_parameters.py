@@ -3,7 +3,7 @@
 import pytest
 
 from tokenwire.cli.parameters import set_parameter
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ExecutionPolicy, ResponseFormat, ServiceTier
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,20 @@ from tokenwire.v1.chat_pb2 import ChatCompletionRequest
         ("stop_token_ids", "3", ChatCompletionRequest(stop_token_ids=[3])),
         ("logit_bias", '{"42": -100}', ChatCompletionRequest(logit_bias={42: -100})),
         ("model", "123", ChatCompletionRequest(model="123")),
+        ("store", "true", ChatCompletionRequest(store=True)),
+        ("metadata", '{"team": "blue"}', ChatCompletionRequest(metadata={"team": "blue"})),
+        ("service_tier", "flex", ChatCompletionRequest(service_tier=ServiceTier.SERVICE_TIER_FLEX)),
+        ("execution_policy", '{"priority": 5}', ChatCompletionRequest(execution_policy=ExecutionPolicy(priority=5))),
+        (
+            "response_format",
+            '{"type": "regex", "regex": "a+"}',
+            ChatCompletionRequest(response_format=ResponseFormat(regex="a+")),
+        ),
+        (
+            "chat_template_kwargs",
+            '{"enable_thinking": false}',
+            ChatCompletionRequest(chat_template_kwargs='{"enable_thinking": false}'),
+        ),
     ],
 )
 def test_a_typed_value_is_read_by_the_type_of_its_field(name: str, text: str, expected: ChatCompletionRequest) -> None:
@@ -37,6 +51,14 @@ def test_a_typed_value_is_read_by_the_type_of_its_field(name: str, text: str, ex
         ("top_k", "99999999999", "`top_k` must be an integer; got 99999999999"),
         ("ignore_eos", "1", "`ignore_eos` must be true or false; got 1"),
         ("stop", "[1]", "`stop` must be text or a JSON list; got [1]"),
+        (
+            "response_format",
+            "json",
+            '`response_format` must be a JSON object such as {"type": "json_object"}; got json',
+        ),
+        ("metadata", "blue", '`metadata` must be a JSON object such as {"key": "value"}; got blue'),
+        ("execution_policy", "5", '`execution_policy` must be a JSON object such as {"priority": 5}; got 5'),
+        ("service_tier", "fast", "`service_tier` must be one of auto, default, flex, priority; got 'fast'"),
         ("logit_bias", "42", '`logit_bias` must be a JSON object such as {"42": -100}; got 42'),
     ],
 )
@@ -48,7 +70,19 @@ def test_a_value_of_a_wrong_type_is_refused_and_changes_nothing(name: str, text:
     assert request == ChatCompletionRequest(temperature=0.5)
 
 
-@pytest.mark.parametrize("name", ["temprature", "messages", "n", ""])
+NOT_TYPED = {"messages", "n", "tools", "tool_choice", "parallel_tool_calls"}
+ANY_TEXT = {"model", "user", "chat_template_kwargs"}
+
+
+@pytest.mark.parametrize(
+    "name", sorted({field.name for field in ChatCompletionRequest.DESCRIPTOR.fields} - NOT_TYPED - ANY_TEXT)
+)
+def test_every_parameter_says_what_it_must_be(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        set_parameter(ChatCompletionRequest(), name, "[[1]]")
+
+
+@pytest.mark.parametrize("name", ["temprature", *sorted(NOT_TYPED), ""])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match=r"no parameter .* there are: model, temperature"):
         set_parameter(ChatCompletionRequest(), name, "1")

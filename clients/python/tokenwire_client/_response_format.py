@@ -55,7 +55,9 @@ def to_response_format(given: ResponseFormat | ResponseFormatDict) -> ResponseFo
     """Raises `ValueError` for a dict that is no form, `TypeError` for a value of a wrong type."""
     if isinstance(given, ResponseFormat):
         return given
-    refuse_unknown_keys(given, {"type", str(given.get("type"))}, what="a response format")
+    refuse_unknown_keys(given, ResponseFormatDict.__annotations__, what="a response format")
+    if "type" in given:
+        refuse_unknown_keys(given, {"type", given["type"]}, what=f"a response format of type {given['type']!r}")
     match given:
         case {"type": "text"}:
             return ResponseFormat(text=TextFormat())

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from tokenwire.cli.parameters import set_parameter
 from tokenwire.cli.problems import explain
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, FinishReason, Message
-from tokenwire_client import Client, TokenwireClientError, assistant, system, user
+from tokenwire_client import Client, StreamUpdate, TokenwireClientError, assistant, system, user
 
 HELP = """\
 /system TEXT      instructions to the model; without text: none
@@ -18,6 +18,8 @@ HELP = """\
 /reset            forget the conversation; instructions and parameters stay
 /quit             leave, as ^D does
 ^C stops the answer. A line that starts with // is sent with one / less."""
+
+_DIM, _NORMAL = "\x1b[2m", "\x1b[0m"
 
 
 class Conversation:
@@ -100,12 +102,25 @@ class Conversation:
         reason = FinishReason.FINISH_REASON_UNSPECIFIED
         with closing(self._client.stream(request)) as stream:
             for update in stream:
+                self._show_reasoning(update, is_last=bool(update.text) and not texts)
                 if update.text:
                     texts.append(update.text)
-                    self._output.write(update.text)
-                    self._output.flush()
+                    self._write(update.text)
                 reason = update.event.finished.finish_reason or reason
         self._print("\n[cut at the limit of tokens]" if reason == FinishReason.FINISH_REASON_LENGTH else "")
+
+    def _show_reasoning(self, update: StreamUpdate, *, is_last: bool) -> None:
+        """On a terminal, dimmed and above the answer; what is piped is the answer alone."""
+        if not self._output.isatty():
+            return
+        if update.reasoning:
+            self._write(f"{_DIM}{update.reasoning}{_NORMAL}")
+        if is_last and update.completion.choices[0].reasoning:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        self._output.write(text)
+        self._output.flush()
 
     def _set_system(self, text: str) -> None:
         self._system = text

@@ -7,11 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 from google.protobuf.json_format import MessageToJson
 
-from tokenwire.cli.options import AnswerOptions, ServerOptions
+from tokenwire.cli.options import AnswerOptions, FormOptions, ServerOptions
 from tokenwire.cli.pipes import quiet_when_closed
 from tokenwire.cli.problems import explain
-from tokenwire.v1.chat_pb2 import Message
-from tokenwire_client import Client, TokenwireClientError, user
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest
+from tokenwire_client import Client, TokenwireClientError, chat_request, user
 from tokenwire_client import system as system_message
 
 
@@ -21,6 +21,7 @@ def generate(
     *,
     server: ServerOptions = ServerOptions(),  # noqa: B008 (frozen)
     answer: AnswerOptions = AnswerOptions(),  # noqa: B008
+    form: FormOptions = FormOptions(),  # noqa: B008
     system: str = "",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -39,23 +40,25 @@ def generate(
         print("there is no prompt: give one, or pipe it in", file=sys.stderr)
         return 2
     text = sys.stdin.read() if prompt is None or prompt == "-" else prompt
-    messages = [*([system_message(system)] if system else []), user(text)]
+    request = chat_request([*([system_message(system)] if system else []), user(text)], answer.parameters)
+    if form.response_format:
+        request.response_format.CopyFrom(form.response_format)
     try:
         with quiet_when_closed(), server.connect() as client:
-            (_print_json if json else _print_text)(client, messages, answer)
+            (_print_json if json else _print_text)(client, request)
     except TokenwireClientError as error:
         print(explain(error, target=server.target), file=sys.stderr)
         return 1
     return 0
 
 
-def _print_text(client: Client, messages: list[Message], answer: AnswerOptions) -> None:
-    with closing(client.stream(messages, **answer.parameters)) as stream:
+def _print_text(client: Client, request: ChatCompletionRequest) -> None:
+    with closing(client.stream(request)) as stream:
         for update in stream:
             print(update.text, end="", flush=True)
     print(flush=True)
 
 
-def _print_json(client: Client, messages: list[Message], answer: AnswerOptions) -> None:
-    completion = client.chat(messages, **answer.parameters)
+def _print_json(client: Client, request: ChatCompletionRequest) -> None:
+    completion = client.chat(request)
     print(MessageToJson(completion, preserving_proto_field_name=True, ensure_ascii=False), flush=True)

@@ -1,12 +1,15 @@
-"""The flags that the client commands share: where the server is, and the main parameters of a request."""
+"""The flags of the client commands: where the server is, the main parameters of a request, the form of the answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import LimitedChoice, Number
 
-from tokenwire_client import DEFAULT_TARGET, ChatParameters, Client
+from tokenwire.v1.chat_pb2 import ResponseFormat
+from tokenwire_client import DEFAULT_TARGET, ChatParameters, Client, choice, json_schema, regex
 
 # What the contract's fields can hold; what values are good is the server's to say.
 _Int32 = Annotated[int | None, Parameter(validator=Number(gte=-(1 << 31), lt=1 << 31))]
@@ -70,3 +73,41 @@ class AnswerOptions:
             "stop": self.stop or None,
             "seed": self.seed,
         }
+
+
+def _read_schema(kind: type, tokens: Sequence[Token]) -> str:
+    """The schema itself, or what is in the file."""
+    given = tokens[0].value
+    if given.lstrip().startswith("{"):
+        return given
+    try:
+        return Path(given).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"it is no JSON object, and as a file it cannot be read: {error}") from None
+
+
+_FORM = Group("Form of the answer", validator=LimitedChoice())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormOptions:
+    """What the answer must look like; one of them, or any text."""
+
+    json_schema: Annotated[str | None, Parameter(group=_FORM, converter=_read_schema)] = None
+    """JSON schema that the answer matches: a file, or the schema itself."""
+
+    regex: Annotated[str | None, Parameter(group=_FORM)] = None
+    """Regular expression that the answer matches as a whole."""
+
+    choice: Annotated[tuple[str, ...], Parameter(group=_FORM, negative="", show_default=False)] = ()
+    """One of the texts that the answer may be; once for each."""
+
+    @property
+    def response_format(self) -> ResponseFormat | None:
+        """As the client takes it."""
+        if self.json_schema is not None:
+            return json_schema(self.json_schema)
+        if self.regex is not None:
+            return regex(self.regex)
+        return choice(*self.choice) if self.choice else None
