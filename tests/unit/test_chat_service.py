@@ -304,7 +304,7 @@ def test_a_template_file_may_be_in_the_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.jinja").write_text("mine: {{ messages[0]['content'] }}")
     model = ServedModel.load("m", make_info(tiny_folder), Path("~/mine.jinja"))
-    assert model.template.prompt(request().messages).text == "mine: hi"
+    assert model.template.prompt(request()).text == "mine: hi"
 
 
 def test_a_folder_without_a_tokenizer_is_refused_with_its_path(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class ChatService:
     def count_tokens(self, request: ChatCompletionRequest) -> CountTokensResponse:
         """Count the prompt tokens of a chat request."""
         model = self._valid(request)
-        prompt_tokens = len(model.template.prompt(request.messages).token_ids)
+        prompt_tokens = len(model.template.prompt(request).token_ids)
         return CountTokensResponse(
             prompt_tokens=prompt_tokens,
             context_length=model.info.context_length,
@@ -160,7 +160,7 @@ class ChatService:
 
     def render_prompt(self, request: ChatCompletionRequest) -> RenderPromptResponse:
         """Show the prompt of a chat request."""
-        prompt = self._valid(request).template.prompt(request.messages)
+        prompt = self._valid(request).template.prompt(request)
         return RenderPromptResponse(prompt=prompt.text, token_ids=prompt.token_ids)
 
     def tokenize(self, request: TokenizeRequest) -> TokenizeResponse:
@@ -230,5 +230,5 @@ class ChatService:
 async def _prompt(model: ServedModel, request: ChatCompletionRequest) -> Prompt:
     """Render and tokenise, a long prompt in a thread: the event loop serves everybody."""
     if request.ByteSize() < LONG_PROMPT_BYTES:
-        return model.template.prompt(request.messages)
-    return await asyncio.to_thread(model.template.prompt, request.messages)
+        return model.template.prompt(request)
+    return await asyncio.to_thread(model.template.prompt, request)

@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 # Put around control tokens in a caller's text, so that they can be told from those that the template writes. A caller's
 # own marks get marks around them, too: so they stay text and cannot forge anything.
 MARK_START, MARK_END = "\U000f0000", "\U000f0001"
+# As templates write them that ask `tojson` for ASCII, or that print a dict.
+_START_FORMS, _END_FORMS = ((mark, json.dumps(mark)[1:-1], repr(mark)[1:-1]) for mark in (MARK_START, MARK_END))
 
 ANCHORS = ("\n", "x", "0", ".")
 """Characters that begin a text in place of a piece from its middle; what merges with one does not with another."""
@@ -32,6 +34,8 @@ class ChatTokenizer:
         self._backend.no_padding()
         added = self._backend.get_added_tokens_decoder()
         self._special = frozenset(token_id for token_id, token in added.items() if token.special)
+        self._special_ids = {token.content: i for i, token in added.items() if token.special and i < vocabulary_size}
+        self._special_pattern = re.compile(f"({_any_of(self._special_ids)})")
         # Other added tokens (runs of spaces, say) are ordinary text, but for those that structure the template and
         # those that the model has no embedding for.
         self._control = {
@@ -41,9 +45,10 @@ class ChatTokenizer:
             or token_id >= vocabulary_size
             or (token.content.strip() and token.content in chat_template)
         }
-        reserved = "|".join(map(re.escape, sorted([*self._control, MARK_START, MARK_END], key=len, reverse=True)))
+        reserved = _any_of([*self._control, *_START_FORMS, *_END_FORMS])
+        start, end = (f"(?:{_any_of(forms)})" for forms in (_START_FORMS, _END_FORMS))
         self._reserved_pattern = re.compile(reserved)
-        self._marked_pattern = re.compile(f"{MARK_START}({reserved}){MARK_END}|[{MARK_START}{MARK_END}]")
+        self._marked_pattern = re.compile(f"{start}({reserved}){end}|{start}|{end}")
         self._prefix_ids, self._suffix_ids = self._surroundings()
         decoder = json.loads(self._backend.to_str())["decoder"]
         self._bytes, self.leading_spaces = _token_table(self._backend, vocabulary_size, decoder)
@@ -78,6 +83,11 @@ class ChatTokenizer:
         """Tokens of a text in which nothing is a control token, with or without those that go around every text."""
         ids = self.encode_marked(self.mark(text))
         return [*self._prefix_ids, *ids, *self._suffix_ids] if add_special_tokens else ids
+
+    def special_pieces(self, text: str) -> list[str | int]:
+        """A text of ours in pieces: ids of the special tokens that it spells, and the text between them."""
+        pieces = self._special_pattern.split(text) if self._special_ids else [text]
+        return [self._special_ids.get(piece, piece) for piece in pieces if piece]
 
     def is_special(self, token_id: int) -> bool:
         """Whether the token is left out of generated text."""
@@ -131,6 +141,11 @@ class ChatTokenizer:
         full = list(self._backend.encode("a", add_special_tokens=True).ids)
         start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         return full[:start], full[start + len(bare) :]
+
+
+def _any_of(texts: Iterable[str]) -> str:
+    """A regular expression for the longest of some texts."""
+    return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
 
 
 def strip_leading_spaces(text: bytes, most: int) -> bytes:
