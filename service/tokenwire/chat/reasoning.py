@@ -2,6 +2,7 @@
 
 from enum import Enum
 
+from tokenwire.chat.marks import up_to, without, written
 from tokenwire.chat.tokenizer import ChatTokenizer
 
 THINK, THINK_END = "<think>", "</think>"
@@ -32,4 +33,13 @@ def reasoning_of(prompt_text: str, template_source: str) -> Reasoning:
 
 def before(reasoning: Reasoning, tokenizer: ChatTokenizer) -> tuple[str, str]:
     """`before` and `definitions` of `Rule.grammar`: reasoning of any length, then `AFTER_THINK`."""
-    raise NotImplementedError
+    if reasoning is Reasoning.NONE:
+        return "", ""
+    is_possible = reasoning is Reasoning.POSSIBLE
+    start = written(THINK, tokenizer) if is_possible else ""
+    definitions = (
+        f"reasoning: {start} thought {written(AFTER_THINK, tokenizer)}",
+        up_to(THINK_END, text="THOUGHT", rule="thought", tokenizer=tokenizer),
+        f"THOUGHT: {without(THINK_END)}",
+    )
+    return "reasoning?" if is_possible else "reasoning", "\n".join(definitions)
