@@ -1,6 +1,7 @@
 """Token ids to text, one token at a time: what comes out, joined, is the text of decoding all of them at once."""
 
 import codecs
+from collections.abc import Iterable
 
 from tokenwire.chat.tokenizer import ChatTokenizer, strip_leading_spaces
 
@@ -15,14 +16,19 @@ class Detokenizer:
     invalid bytes only, in the stream and in `ChatTokenizer.decode` alike.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer) -> None:
+    def __init__(
+        self, tokenizer: ChatTokenizer, *, marks: Iterable[str] = (), keeps_leading_spaces: bool = False
+    ) -> None:
+        """Special tokens have text only where they stand in `marks`."""
         self._tokenizer = tokenizer
-        self._leading_spaces = tokenizer.leading_spaces
+        pieces = (piece for mark in marks for piece in tokenizer.special_pieces(mark))
+        self._marks = frozenset(piece for piece in pieces if isinstance(piece, int))
+        self._leading_spaces = 0 if keeps_leading_spaces else tokenizer.leading_spaces
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def take_bytes(self, token_id: int) -> bytes:
-        """The bytes that this token adds to the text; control tokens add none. To be followed by `decode`."""
-        if self._tokenizer.is_special(token_id):
+        """The bytes that this token adds to the text; special tokens add none. To be followed by `decode`."""
+        if self._tokenizer.is_special(token_id) and token_id not in self._marks:
             return b""
         raw = self._tokenizer.token_bytes(token_id)
         if raw and self._leading_spaces:

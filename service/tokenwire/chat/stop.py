@@ -1,6 +1,6 @@
 """Stop strings: finds them in text that arrives piece by piece, and holds back no more than may still become one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -20,20 +20,33 @@ class StopMatcher:
     not depend on how the text was cut into pieces. Nothing may be pushed after a match.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, may_end: Callable[[str], bool] | None = None) -> None:
+        """`may_end` says whether the text may end where a match would cut it; where not, the match is ordinary text."""
         self._stops = tuple(stops)
-        self._longest = max(map(len, stops), default=0)
+        self._may_end = may_end
+        self._passed: list[str] = []
         self._held = ""
+
+    @property
+    def num_held(self) -> int:
+        """Number of characters that are held back."""
+        return len(self._held)
+
+    def skip(self, text: str) -> None:
+        """Take the text's beginning, which is not searched."""
+        self._passed.append(text)
 
     def push(self, text: str) -> StopResult:
         """Take the next piece of the text."""
+        num_searched = len(self._held)
         text = self._held + text
-        if found := self._first_match(text):
-            start, stop = found
-            self._held = ""
-            return StopResult(text[:start], stop)
-        cut = len(text) - self._unsafe_suffix(text)
+        for start, stop in self._matches(text, num_searched):
+            if self._may_end is None or self._may_end("".join((*self._passed, text[:start]))):
+                self._held = ""
+                return StopResult(text[:start], stop)
+        cut = len(text) - unfinished_suffix(text, self._stops)
         self._held = text[cut:]
+        self._passed.append(text[:cut])
         return StopResult(text[:cut])
 
     def flush(self) -> str:
@@ -41,14 +54,25 @@ class StopMatcher:
         text, self._held = self._held, ""
         return text
 
-    def _first_match(self, text: str) -> tuple[int, str] | None:
-        """(start, stop string) of the match that is complete first."""
-        found = ((start, stop) for stop in self._stops if (start := text.find(stop)) >= 0)
-        return min(found, key=lambda match: (match[0] + len(match[1]), match[0]), default=None)
+    def _matches(self, text: str, num_searched: int) -> list[tuple[int, str]]:
+        """(start, stop string) of each match that ends behind what was searched before, in order of their ends."""
+        found = [(start, stop) for stop in self._stops for start in _find_all(stop, text, num_searched - len(stop) + 1)]
+        return sorted(found, key=lambda match: (match[0] + len(match[1]), match[0]))
 
-    def _unsafe_suffix(self, text: str) -> int:
-        """Length of the longest suffix that is the beginning of a stop string."""
-        for start in range(max(0, len(text) - self._longest + 1), len(text)):
-            if any(stop.startswith(text[start:]) for stop in self._stops):
-                return len(text) - start
-        return 0
+
+def unfinished_suffix(text: str, targets: Sequence[str]) -> int:
+    """Length of the longest suffix of a text that is the beginning of a target, but not all of it."""
+    longest = max(map(len, targets), default=0)
+    for start in range(max(0, len(text) - longest + 1), len(text)):
+        suffix = text[start:]
+        if any(len(target) > len(suffix) and target.startswith(suffix) for target in targets):
+            return len(suffix)
+    return 0
+
+
+def _find_all(target: str, text: str, start: int) -> Iterator[int]:
+    """Where a target stands in a text from `start` on; occurrences may overlap."""
+    start = text.find(target, max(0, start))
+    while start >= 0:
+        yield start
+        start = text.find(target, start + 1)
