@@ -20,6 +20,9 @@ const request: ChatCompletionRequest = {
   temperature: 0.2,
   logit_bias: { 7: -100 },
   seed: "-1",
+  tools: [{ function: { name: "f", parameters: "{}" } }],
+  tool_choice: { mode: "TOOL_CHOICE_MODE_REQUIRED" },
+  response_format: { text: {} },
 };
 
 const credentials = grpc.credentials.createInsecure();
@@ -30,6 +33,7 @@ const tokens = new tokenwire.v1.TokenService("127.0.0.1:1", credentials);
 const stream: grpc.ClientReadableStream<unknown> = chat.StreamChatCompletion(request);
 stream.on("error", () => {});
 stream.cancel();
+chat.GetChatCompletion({ completion_id: "chatcmpl-1" }, () => {});
 for (const client of [chat, models, tokens]) {
   client.close();
 }
