@@ -137,7 +137,7 @@ async def test_an_answer_has_the_shape_of_the_openai_api(api: Api) -> None:
     body = await api.chat()
     (choice,) = choices_of(body)
     assert set(body) == {
-        *("id", "object", "created", "model", "system_fingerprint", "choices", "usage"),
+        *("id", "object", "created", "model", "system_fingerprint", "service_tier", "choices", "usage"),
         "tokenwire",
     }
     assert (body["object"], body["model"]) == ("chat.completion", MODEL)
@@ -210,7 +210,7 @@ async def test_usage_is_streamed_only_if_asked(api: Api) -> None:
 
 async def test_all_chunks_have_the_same_envelope(api: Api) -> None:
     chunks = await api.chunks()
-    envelope = ("id", "object", "created", "model", "system_fingerprint")
+    envelope = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
     assert {tuple(chunk[key] for key in envelope) for chunk in chunks} == {tuple(chunks[0][key] for key in envelope)}
     assert chunks[0]["object"] == "chat.completion.chunk"
 
@@ -273,7 +273,9 @@ async def test_the_openai_sdk_raises_typed_errors(sdk: openai.AsyncOpenAI) -> No
         ({"max_tokens": 0}, 400, "max_tokens", "integer_below_min_value"),
         ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "integer_below_min_value"),
         ({"max_tokens": 5000}, 400, "messages", "context_length_exceeded"),
-        ({"tools": [{}]}, 400, "tools", "unsupported_parameter"),
+        ({"functions": [{}]}, 400, "functions", "unsupported_parameter"),
+        ({"tools": [{}]}, 400, "tools[0].function", "missing_required_parameter"),
+        ({"response_format": {"type": "xml"}}, 400, "response_format.type", "invalid_value"),
         ({"n": 5}, 400, "n", "integer_above_max_value"),
     ],
 )

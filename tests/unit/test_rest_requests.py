@@ -5,26 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from tokenwire.errors import InvalidRequestError, Violation
-from tokenwire.rest.requests import ParsedRequest, parse_chat_request
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ContentPart, ContentParts, Message, Role
-
-HI = {"role": "user", "content": "hi"}
-
-
-def parse(**fields: object) -> ParsedRequest:
-    return parse_chat_request({"model": "m", "messages": [HI], **fields})
-
-
-def parse_message(**fields: object) -> Message:
-    return parse(messages=[fields]).message.messages[0]
-
-
-def violations(body: Mapping[str, object]) -> list[tuple[str, str]]:
-    with pytest.raises(InvalidRequestError) as caught:
-        parse(**body)
-    return [(violation.field, violation.code) for violation in caught.value.violations]
-
+from support.json_request import HI, parse, violations
+from tokenwire.errors import ConstraintInvalidError, InvalidRequestError, Violation
+from tokenwire.rest.requests import parse_chat_request
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ExecutionPolicy, ServiceTier
 
 SCALARS: Mapping[str, tuple[object, ...]] = {
     "temperature": (0, 0.7, 2),
@@ -41,6 +25,22 @@ SCALARS: Mapping[str, tuple[object, ...]] = {
     "repetition_penalty": (1.1,),
     "min_tokens": (0, 5),
     "ignore_eos": (True,),
+    "parallel_tool_calls": (True, False),
+    "prompt_logprobs": (0, 20),
+    "user": ("", "somebody"),
+    "store": (True, False),
+}
+
+
+COMPOUNDS: Mapping[str, object] = {
+    "bad_words": ["x", "y"],
+    "chat_template_kwargs": {"enable_thinking": False},
+    "metadata": {"run": "7"},
+    "priority": -5,
+    "response_format": {"type": "json_object"},
+    "service_tier": "flex",
+    "tool_choice": "auto",
+    "tools": [{"type": "function", "function": {"name": "f"}}],
 }
 
 
@@ -49,15 +49,20 @@ def test_a_scalar_field_passes_through_under_its_own_name(name: str, value: obje
     assert getattr(parse(**{name: value}).message, name) == value
 
 
-@pytest.mark.parametrize("name", [*SCALARS, "stop", "stop_token_ids", "logit_bias", "max_tokens", "stream", "tools"])
+@pytest.mark.parametrize("name", [*SCALARS, "stop", "stop_token_ids", "logit_bias", "max_tokens", "stream", *COMPOUNDS])
 def test_null_is_absent(name: str) -> None:
     assert parse(**{name: None}) == parse()
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("value", ["1", [], {}])
+@pytest.mark.parametrize("value", [[], {}])
 def test_a_scalar_of_a_wrong_type_is_refused_by_name(name: str, value: object) -> None:
     assert violations({name: value}) == [(name, "invalid_type")]
+
+
+@pytest.mark.parametrize("name", [name for name in SCALARS if name != "user"])
+def test_a_number_or_a_truth_value_is_not_written_as_a_string(name: str) -> None:
+    assert violations({name: "1"}) == [(name, "invalid_type")]
 
 
 @pytest.mark.parametrize(
@@ -75,20 +80,6 @@ def test_a_scalar_of_a_wrong_type_is_refused_by_name(name: str, value: object) -
         ({"model": "\ud800"}, "model", "invalid_value"),
         ({"messages": "hi"}, "messages", "invalid_type"),
         ({"messages": ["hi"]}, "messages[0]", "invalid_type"),
-        ({"messages": [HI, {"role": "tool"}]}, "messages[1].role", "invalid_value"),
-        ({"messages": [{"role": "USER"}]}, "messages[0].role", "invalid_value"),
-        ({"messages": [{"role": 1}]}, "messages[0].role", "invalid_type"),
-        ({"messages": [{"content": 1}]}, "messages[0].content", "invalid_type"),
-        ({"messages": [{"content": "\udfff"}]}, "messages[0].content", "invalid_value"),
-        ({"messages": [{"name": 1}]}, "messages[0].name", "invalid_type"),
-        ({"messages": [{"content": ["hi"]}]}, "messages[0].content[0]", "invalid_type"),
-        ({"messages": [{"content": [{"text": "x"}]}]}, "messages[0].content[0].type", "missing_required_parameter"),
-        ({"messages": [{"content": [{"type": "text"}]}]}, "messages[0].content[0].text", "missing_required_parameter"),
-        ({"messages": [{"content": [{"type": "text", "text": 1}]}]}, "messages[0].content[0].text", "invalid_type"),
-        ({"messages": [{"content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", "invalid_value"),
-        ({"messages": [{"content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type", "invalid_value"),
-        ({"messages": [{"tool_calls": [{}]}]}, "messages[0].tool_calls", "unsupported_parameter"),
-        ({"messages": [{"tool_call_id": "x"}]}, "messages[0].tool_call_id", "unsupported_parameter"),
         ({"stop": 5}, "stop", "invalid_type"),
         ({"stop": ["a", None]}, "stop[1]", "invalid_type"),
         ({"stop_token_ids": 5}, "stop_token_ids", "invalid_type"),
@@ -104,6 +95,16 @@ def test_a_scalar_of_a_wrong_type_is_refused_by_name(name: str, value: object) -
         ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "invalid_parameter_combination"),
         ({"user": 1}, "user", "invalid_type"),
         ({"metadata": "x"}, "metadata", "invalid_type"),
+        ({"metadata": {"a": 1}}, "metadata[a]", "invalid_type"),
+        ({"metadata": {"a": None}}, "metadata[a]", "invalid_type"),
+        ({"metadata": {"\ud800": "a"}}, "metadata", "invalid_value"),
+        ({"service_tier": "scale"}, "service_tier", "invalid_value"),
+        ({"service_tier": 1}, "service_tier", "invalid_type"),
+        ({"priority": "high"}, "priority", "invalid_type"),
+        ({"bad_words": "x"}, "bad_words", "invalid_type"),
+        ({"bad_words": ["x", 1]}, "bad_words[1]", "invalid_type"),
+        ({"chat_template_kwargs": "{}"}, "chat_template_kwargs", "invalid_type"),
+        ({"chat_template_kwargs": {"a": "\ud800"}}, "chat_template_kwargs", "invalid_value"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_path_and_code(body: Mapping[str, object], path: str, code: str) -> None:
@@ -116,43 +117,13 @@ def test_what_is_required_is_missed(name: str) -> None:
 
 
 def test_every_violation_is_reported_at_once() -> None:
-    body = {"model": 1, "messages": [{"role": 2, "content": 3}], "n": "4", "tools": [5]}
-    assert [path for path, _ in violations(body)] == ["model", "messages[0].role", "messages[0].content", "n", "tools"]
+    body = {"model": 1, "messages": [{"role": 2, "content": 3}], "n": "4", "audio": {}}
+    assert [path for path, _ in violations(body)] == ["model", "messages[0].role", "messages[0].content", "n", "audio"]
 
 
 def test_a_message_says_what_was_wanted_and_what_came() -> None:
     with pytest.raises(InvalidRequestError, match=r"^`n` must be an integer; got a string$"):
         parse(n="1")
-
-
-@pytest.mark.parametrize("role", ["developer", "system", "user", "assistant"])
-def test_roles_are_lower_case(role: str) -> None:
-    assert parse_message(role=role, content="x").role == Role.Value(f"ROLE_{role.upper()}")
-
-
-def test_content_is_a_string_or_parts() -> None:
-    assert parse_message(role="user", content="a") == Message(role=Role.ROLE_USER, content="a")
-    parts = [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "b"}]
-    expected = ContentParts(parts=[ContentPart(text="a"), ContentPart(refusal="b")])
-    assert parse_message(role="assistant", content=parts) == Message(role=Role.ROLE_ASSISTANT, content_parts=expected)
-
-
-def test_no_parts_are_not_the_same_as_no_content() -> None:
-    assert parse_message(role="user", content=[]).WhichOneof("body") == "content_parts"
-    assert parse_message(role="user", content=None).WhichOneof("body") is None
-
-
-def test_an_answer_can_be_sent_back_as_it_came() -> None:
-    sent_back: dict[str, object] = {
-        "role": "assistant",
-        "content": "a",
-        "refusal": None,
-        "annotations": [],
-        "tool_calls": None,
-    }
-    assert parse_message(**sent_back, audio=None, name="bob") == Message(
-        role=Role.ROLE_ASSISTANT, content="a", name="bob"
-    )
 
 
 def test_stop_is_a_string_or_a_list() -> None:
@@ -171,6 +142,22 @@ def test_max_tokens_is_the_older_name() -> None:
     assert parse(max_tokens=5).message.max_completion_tokens == 5
 
 
+def test_what_the_api_has_no_place_for_passes_through() -> None:
+    message = parse(bad_words=["x", "y"], priority=-5, chat_template_kwargs={"b": [1, 2.5, None], "a": "ü"}).message
+    assert list(message.bad_words) == ["x", "y"]
+    assert message.execution_policy == ExecutionPolicy(priority=-5)
+    assert message.chat_template_kwargs == '{"b":[1,2.5,null],"a":"ü"}'
+
+
+@pytest.mark.parametrize("tier", ["auto", "default", "flex", "priority"])
+def test_service_tiers_are_lower_case(tier: str) -> None:
+    assert parse(service_tier=tier).message.service_tier == ServiceTier.Value(f"SERVICE_TIER_{tier.upper()}")
+
+
+def test_tags_are_strings() -> None:
+    assert dict(parse(metadata={"run": "7", "": ""}).message.metadata) == {"run": "7", "": ""}
+
+
 def test_stream_and_usage_are_the_transports() -> None:
     parsed = parse(stream=True, stream_options={"include_usage": True, "include_obfuscation": False})
     assert (parsed.stream, parsed.include_usage) == (True, True)
@@ -180,23 +167,15 @@ def test_stream_and_usage_are_the_transports() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function"}]),
-        ("tool_choice", "auto"),
         ("functions", [{}]),
         ("function_call", "auto"),
-        ("response_format", {"type": "json_object"}),
         ("audio", {}),
         ("modalities", ["text", "audio"]),
         ("prediction", {}),
         ("web_search_options", {}),
         ("reasoning_effort", "low"),
         ("verbosity", "high"),
-        ("store", True),
-        ("store", 0),
-        ("service_tier", "priority"),
-        ("bad_words", ["x"]),
-        ("prompt_logprobs", 1),
-        ("chat_template_kwargs", {"enable_thinking": False}),
+        ("guided_json", {"type": "object"}),
     ],
 )
 def test_what_would_change_the_answer_is_refused_by_name(name: str, value: object) -> None:
@@ -207,17 +186,10 @@ def test_what_would_change_the_answer_is_refused_by_name(name: str, value: objec
     ("name", "value"),
     [
         ("tools", []),
-        ("tool_choice", "none"),
-        ("response_format", {"type": "text"}),
         ("modalities", ["text"]),
-        ("store", False),
-        ("service_tier", "auto"),
-        ("service_tier", "default"),
-        ("parallel_tool_calls", True),
-        ("user", ""),
-        ("metadata", {"a": "b"}),
         ("safety_identifier", "x"),
         ("prompt_cache_key", "x"),
+        ("metadata", {}),
     ],
 )
 def test_what_changes_nothing_is_accepted(name: str, value: object) -> None:
@@ -239,6 +211,17 @@ def test_fields_that_nobody_knows_are_listed_by_path() -> None:
         ({"stop": [""]}, "stop[0]", "stop[0]"),
         ({}, "messages[0].content_parts.parts[1].text", "messages[0].content[1].text"),
         ({}, "messages[0].content_parts", "messages[0].content"),
+        ({}, "messages[3].reasoning", "messages[3].reasoning"),
+        ({"messages": [HI, {"reasoning_content": ""}]}, "messages[1].reasoning", "messages[1].reasoning_content"),
+        ({}, "messages[1].tool_calls[0].function.arguments", "messages[1].tool_calls[0].function.arguments"),
+        ({}, "tools[0].function.parameters", "tools[0].function.parameters"),
+        ({}, "tool_choice.function_name", "tool_choice.function.name"),
+        ({}, "tool_choice.mode", "tool_choice"),
+        ({}, "tool_choice.choice", "tool_choice"),
+        ({}, "response_format.json_schema.schema", "response_format.json_schema.schema"),
+        ({}, "response_format.choice.options[2]", "response_format.choice[2]"),
+        ({}, "execution_policy.priority", "priority"),
+        ({}, "metadata[execution_policy.priority]", "metadata[execution_policy.priority]"),
     ],
 )
 def test_errors_of_the_contract_name_the_fields_of_the_body(
@@ -249,16 +232,24 @@ def test_errors_of_the_contract_name_the_fields_of_the_body(
     assert translated.violations == (Violation(json_path, f"`{json_path}` is bad", "x"),)
 
 
+def test_an_error_keeps_its_reason_in_the_terms_of_the_body() -> None:
+    error = ConstraintInvalidError([Violation("tool_choice.mode", "`tool_choice.mode` is bad")])
+    assert isinstance(parse().in_json_terms(error), ConstraintInvalidError)
+
+
 def test_a_value_too_deep_to_show_is_refused_all_the_same() -> None:
     deep: object = []
     for _ in range(5000):
         deep = [deep]
-    assert violations({"tools": deep}) == [("tools", "unsupported_parameter")]
+    assert violations({"chat_template_kwargs": {"a": deep}}) == [("chat_template_kwargs", "invalid_value")]
+    assert violations({"prediction": deep}) == [("prediction", "unsupported_parameter")]
 
 
 def test_every_field_of_the_contract_can_be_set_from_json() -> None:
     special = {"model": "m", "messages": [HI], "stop": "x", "stop_token_ids": [1], "logit_bias": {"1": 1}}
-    body = {**{name: values[-1] for name, values in SCALARS.items()}, **special}
-    unset = {field.name for field in ChatCompletionRequest.DESCRIPTOR.fields} - set(body)
-    assert not unset
-    assert parse_chat_request(json.loads(json.dumps(body))).ignored_fields == ()
+    body = {**{name: values[-1] for name, values in SCALARS.items()}, **special, **COMPOUNDS}
+    parsed = parse_chat_request(json.loads(json.dumps(body)))
+    fields = {field.name for field in ChatCompletionRequest.DESCRIPTOR.fields}
+    assert fields - set(body) == {"execution_policy"}
+    assert parsed.message.execution_policy.priority == COMPOUNDS["priority"]
+    assert parsed.ignored_fields == ()

@@ -19,8 +19,9 @@ from tokenwire.rest.chunks import ChunkWriter
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.request_id import RequestIdMiddleware
 from tokenwire.rest.requests import ParsedRequest, parse_chat_request
-from tokenwire.rest.responses import completion_json, model_json
+from tokenwire.rest.responses import completion_json, model_json, stored_json
 from tokenwire.rest.sse import stream_response
+from tokenwire.v1.chat_pb2 import GetChatCompletionRequest
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def create_app(service: ChatService, *, max_body_bytes: int, keepalive_s: float 
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", endpoints.create_chat_completion, methods=["POST"]),
+            Route("/v1/chat/completions/{completion_id}", endpoints.get_chat_completion),
             Route("/v1/models", endpoints.list_models),
             Route("/v1/models/{model:path}", endpoints.get_model),
             Route("/health", endpoints.health),
@@ -66,7 +68,12 @@ class _Endpoints:
             completion = await unless_disconnected(request, self._service.create(parsed.message))
         except InvalidRequestError as error:
             raise parsed.in_json_terms(error) from None
-        return JSONResponse(completion_json(completion, logprobs=parsed.message.logprobs), headers=headers)
+        answer = completion_json(
+            completion,
+            logprobs=parsed.message.logprobs,
+            prompt_logprobs=parsed.message.HasField("prompt_logprobs"),
+        )
+        return JSONResponse(answer, headers=headers)
 
     async def _stream(self, request: Request, parsed: ParsedRequest, headers: dict[str, str]) -> ASGIApp:
         """Wait for the first event, so that a refusal is a plain HTTP error."""
@@ -78,6 +85,11 @@ class _Endpoints:
             raise
         writer = ChunkWriter(first.started, include_usage=parsed.include_usage)
         return stream_response(writer, events, headers=headers, keepalive_s=self._keepalive_s)
+
+    async def get_chat_completion(self, request: Request) -> Response:
+        """GET /v1/chat/completions/{id}: a stored completion."""
+        asked = GetChatCompletionRequest(completion_id=request.path_params["completion_id"])
+        return JSONResponse(stored_json(self._service.get_chat_completion(asked)))
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""

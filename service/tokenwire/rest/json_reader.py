@@ -1,13 +1,16 @@
 """Reads JSON values as the types of the contract, and collects every value that has another type."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
+from typing import TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tokenwire.errors import Violation
+
+T = TypeVar("T")
 
 _TYPE_NAMES: Mapping[type, str] = {
     str: "a string",
@@ -30,10 +33,20 @@ class JsonReader:
         self.violations: list[Violation] = []
         self.ignored: list[str] = []
         """Paths of the fields that nobody knows."""
+        self.json_names: dict[str, str] = {}
+        """Contract path → JSON path, of what this request calls by another of its names."""
 
     def reject(self, path: str, code: str, rule: str) -> None:
         """Record that the value at `path` breaks `rule` ("must be …; got …")."""
         self.violations.append(Violation(path, f"`{path}` {rule}", code))
+
+    def ignore(self, path: str, names: Iterable[str]) -> None:
+        """Record fields of the object at `path` that nobody knows."""
+        self.ignored.extend(f"{path}.{name}" for name in names)
+
+    def missing(self, path: str) -> None:
+        """Record that there is no value at `path`."""
+        self.reject(path, "missing_required_parameter", "is required")
 
     def wrong_type(self, value: object, path: str, wanted: str) -> None:
         """Record that the value at `path` is not `wanted` ("a string")."""
@@ -90,6 +103,50 @@ class JsonReader:
             return None
         return value
 
+    def members(self, value: object, path: str) -> dict[str, object] | None:
+        """Read an object of which null members are absent."""
+        mapping = self.mapping(value, path)
+        return None if mapping is None else {name: item for name, item in mapping.items() if item is not None}
+
+    def strings(self, value: object, path: str) -> list[str]:
+        """Read an array of strings; what is wrong with it is left out."""
+        items = (self.string(item, f"{path}[{index}]") for index, item in enumerate(self.array(value, path) or []))
+        return [item for item in items if item is not None]
+
+    def one_of(self, value: object, path: str, meanings: Mapping[str, T]) -> T | None:
+        """Read one of some words, as what it means."""
+        word = self.string(value, path)
+        if word is None:
+            return None
+        if word not in meanings:
+            self.reject(path, "invalid_value", f"must be one of {', '.join(map(shown, meanings))}; got {shown(word)}")
+            return None
+        return meanings[word]
+
+    def json_text(self, value: object, path: str) -> str | None:
+        """Read an object that the contract has as JSON text: keys in the same order, numbers as JSON numbers."""
+        if self.mapping(value, path) is None:
+            return None
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except RecursionError:
+            self.reject(path, "invalid_value", "has too many levels")
+            return None
+        except ValueError:  # 1e999 is read as infinity
+            self.reject(path, "invalid_value", "must have numbers that fit 64-bit floating point")
+            return None
+        return self.string(text, path)
+
+    def fill(
+        self, message: Message, members: Mapping[str, object], path: str, readers: Mapping[str, "ScalarReader"]
+    ) -> None:
+        """Set the fields of a message from members of the same names; others are fields that nobody knows."""
+        for name, value in members.items():
+            if name in readers:
+                set_field(message, name, readers[name](self, value, f"{path}.{name}"))
+            else:
+                self.ignore(path, [name])
+
     def _integer(self, value: object, path: str, *, bits: int) -> int | None:
         if isinstance(value, bool) or not isinstance(value, int):
             self.wrong_type(value, path, "an integer")
@@ -122,6 +179,18 @@ def scalar_readers(message: type[Message]) -> Mapping[str, ScalarReader]:
         for field in message.DESCRIPTOR.fields
         if field.type in _SCALAR_READERS and not field.is_repeated
     }
+
+
+def enum_words(values: Iterable[tuple[str, T]], *, prefix: str) -> Mapping[str, T]:
+    """The words that JSON has for the values of an enum of the contract: lower case, without the prefix."""
+    words = {name.removeprefix(prefix).lower(): value for name, value in values}
+    return {word: value for word, value in words.items() if word != "unspecified"}
+
+
+def set_field(message: Message, name: str, value: object) -> None:
+    """Set a field to what was read; None is what was refused."""
+    if value is not None:
+        setattr(message, name, value)
 
 
 def shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The fields of the OpenAI API, and of its common extensions, that the contract does not have (yet)."""
+"""The fields of the OpenAI API, and of its common extensions, that the contract does not have."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,39 +7,30 @@ from tokenwire.rest.json_reader import JsonReader, shown
 # Setting one of these to anything but a listed value asks for another answer than we would give.
 _NEUTRAL_VALUES: Mapping[str, tuple[object, ...]] = {
     "audio": (),
-    "bad_words": ([],),
-    "chat_template_kwargs": ({},),
     "function_call": ("none",),
     "functions": ([],),
+    "guided_choice": (),  # these are `response_format` here
+    "guided_grammar": (),
+    "guided_json": (),
+    "guided_regex": (),
     "modalities": (["text"],),
     "prediction": (),
-    "prompt_logprobs": (),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "tool_choice": ("none",),
-    "tools": ([],),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
 
-# These change no answer: they label the caller, or say how to use tools or a cache if there are any.
+# These change no answer: they label the caller, or say how to use a cache.
 _HARMLESS: Mapping[str, Callable[[JsonReader, object, str], object]] = {
-    "metadata": JsonReader.mapping,
-    "parallel_tool_calls": JsonReader.boolean,
     "prompt_cache_key": JsonReader.string,
     "prompt_cache_retention": JsonReader.string,
     "safety_identifier": JsonReader.string,
-    "user": JsonReader.string,
 }
 
-# Parts of a message in the history. An assistant's answer may be sent back as it came, empty lists and all.
+# Parts of a message in the history.
 _NEUTRAL_IN_MESSAGE: Mapping[str, tuple[object, ...]] = {
     "audio": (),
     "function_call": (),
-    "tool_call_id": (),
-    "tool_calls": ([],),
 }
 
 
