@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.fake_engine import make_info, output
+from tokenwire.chat.answer import AnswerForm
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.parameters import effective_parameters
@@ -21,6 +22,7 @@ from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, ChatCompl
 from tokenwire.v1.chat_pb2 import FinishReason as Reason
 
 END = 2  # the tiny model's end-of-text token
+TEXT = AnswerForm()
 STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
 
 
@@ -32,10 +34,18 @@ def model(tiny_folder: Path) -> ServedModel:
 class Run:
     """A completion that is fed by hand; every event is checked against the grammar."""
 
-    def __init__(self, model: ServedModel, **fields: Any) -> None:
+    def __init__(self, model: ServedModel, form: AnswerForm = TEXT, **fields: Any) -> None:
         request = ParseDict({"model": "tiny", **fields}, ChatCompletionRequest())
         parameters = effective_parameters(request, prompt_tokens=5, context_length=512)
-        self.completion = Completion(Acceptance.now(), request, parameters=parameters, model=model, prompt_tokens=5)
+        self.completion = Completion(
+            Acceptance.now(),
+            request,
+            parameters=parameters,
+            model=model,
+            prompt_token_ids=range(5),
+            form=form,
+            service_tier=2,
+        )
         self.aborted: list[int] = []
         self._checker = StreamChecker()
         self._folder = StreamFolder()

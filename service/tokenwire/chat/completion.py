@@ -1,5 +1,6 @@
 """One live completion: what the engine gives becomes the events of the stream."""
 
+import json
 import logging
 import secrets
 import time
@@ -10,19 +11,22 @@ from itertools import groupby
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tokenwire.chat.choice import ChoiceText, token_text
+from tokenwire.chat.answer import AnswerForm
+from tokenwire.chat.choice import ChoiceText
 from tokenwire.chat.model import ServedModel
+from tokenwire.chat.token_logprobs import token_logprob, token_text
 from tokenwire.engine import protocol
 from tokenwire.engine.protocol import SequenceOutput
-from tokenwire.errors import EngineFaultError
+from tokenwire.errors import ConstraintFailedError, EngineFaultError
 from tokenwire.v1.chat_pb2 import (
     ChatCompletionEvent,
     ChatCompletionRequest,
     Completed,
-    Delta,
     EffectiveParameters,
     Finished,
     FinishReason,
+    PromptLogprobs,
+    ServiceTier,
     Started,
     Timings,
     Usage,
@@ -52,7 +56,8 @@ class Completion:
     """The state of one completion between the engine's outputs and the stream's events.
 
     `sequence` counts what the engine emits: one for each token (or output without a token) and one for each finish, in
-    the engine's order. Outputs of one choice that come in a row are one delta, with the sequence of the last.
+    the engine's order; prompt log-probabilities of an output count like a token. Outputs of one choice that come in a
+    row are one delta, with the sequence of the last.
     """
 
     def __init__(
@@ -62,19 +67,25 @@ class Completion:
         *,
         parameters: EffectiveParameters,
         model: ServedModel,
-        prompt_tokens: int,
+        prompt_token_ids: Sequence[int],
+        form: AnswerForm,
+        service_tier: ServiceTier.ValueType,
     ) -> None:
+        """`form` says how to read the answer; `service_tier` is the tier in force."""
         self._acceptance = acceptance
         self._request = request
+        self._form = form
+        self._service_tier = service_tier
         self._parameters = parameters
         self._model = model
         self._sequence = 0
         self._choices = [
-            ChoiceText(model.tokenizer, stop=request.stop, min_tokens=parameters.min_tokens)
+            ChoiceText(model.tokenizer, form=form, stop=request.stop, min_tokens=parameters.min_tokens)
             for _ in range(parameters.n)
         ]
         self._finished: dict[int, Finished] = {}
-        self._prompt_tokens = prompt_tokens
+        self._prompt_token_ids = prompt_token_ids
+        self._num_prompt_logprobs = 0
         self._cached_tokens = 0
         self._submitted_s = time.monotonic()
         self._queue_s: float | None = None
@@ -94,12 +105,14 @@ class Completion:
     @property
     def usage(self) -> Usage:
         """Token counts so far. Tokens that the engine made after a stop match do not count."""
+        prompt_tokens = len(self._prompt_token_ids)
         completion_tokens = sum(choice.num_tokens for choice in self._choices)
         return Usage(
-            prompt_tokens=self._prompt_tokens,
+            prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
-            total_tokens=self._prompt_tokens + completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
             cached_prompt_tokens=self._cached_tokens,
+            reasoning_tokens=sum(choice.num_reasoning_tokens for choice in self._choices),
         )
 
     @property
@@ -112,14 +125,21 @@ class Completion:
         """Write the access log's line. It has no text of the caller's or the model's."""
         usage = self.usage
         logger.info(
-            "%s model=%s prompt_tokens=%d completion_tokens=%d outcome=%s seconds=%.3f",
+            "%s model=%s prompt_tokens=%d completion_tokens=%d outcome=%s seconds=%.3f tier=%s%s",
             self.id,
             self._model.id,
             usage.prompt_tokens,
             usage.completion_tokens,
             outcome,
             time.monotonic() - self._acceptance.accepted_s,
+            ServiceTier.Name(self._service_tier).removeprefix("SERVICE_TIER_").lower(),
+            self._labels(),
         )
+
+    def _labels(self) -> str:
+        """The caller's own words about the request, quoted: one line, whatever is in them."""
+        labels = {"user": self._request.user, "metadata": dict(sorted(self._request.metadata.items()))}
+        return "".join(f" {name}={json.dumps(label)}" for name, label in labels.items() if label)
 
     def started(self) -> ChatCompletionEvent:
         """The first event."""
@@ -128,8 +148,9 @@ class Completion:
             created=self._acceptance.created,
             model=self._model.id,
             system_fingerprint=self._model.system_fingerprint,
-            prompt_tokens=self._prompt_tokens,
+            prompt_tokens=len(self._prompt_token_ids),
             parameters=self._parameters,
+            service_tier=self._service_tier,
         )
         return ChatCompletionEvent(sequence=0, started=started)
 
@@ -138,16 +159,18 @@ class Completion:
     ) -> Iterator[ChatCompletionEvent]:
         """The events of what one `receive()` gave. `abort` is told the choices that end at a stop match.
 
-        Raises `EngineFaultError` where a sequence failed.
+        Raises `EngineFaultError` where a sequence failed, `ConstraintFailedError` where its grammar could not go on.
         """
         self._note_times(outputs)
+        if any(output.prompt_logprobs for output in outputs):
+            yield self._prompt_logprobs(outputs)
         for index, run in groupby(outputs, key=lambda output: output.index):
             if index in self._finished:
                 continue  # what the engine made before it heard of the abort
             finished = self._feed(index, run, abort)
-            content, logprobs = self._choices[index].take()
-            if content or logprobs:
-                delta = Delta(index=index, content=content, logprobs=logprobs)
+            delta = self._choices[index].take()
+            if delta.ByteSize():
+                delta.index = index
                 yield ChatCompletionEvent(sequence=self._sequence, delta=delta)
             if finished is not None:
                 self._finished[index] = finished
@@ -159,15 +182,23 @@ class Completion:
         completed = Completed(usage=self.usage, timings=self._timings())
         return ChatCompletionEvent(sequence=self._sequence + 1, completed=completed)
 
+    def _prompt_logprobs(self, outputs: Sequence[SequenceOutput]) -> ChatCompletionEvent:
+        """Those of the next prompt tokens. They all come before the first token of any choice."""
+        event = PromptLogprobs()
+        for output in outputs:
+            self._sequence += bool(output.prompt_logprobs)
+            for logprobs in output.prompt_logprobs:
+                self._num_prompt_logprobs += 1
+                token_id = self._prompt_token_ids[self._num_prompt_logprobs]
+                token_bytes = self._model.tokenizer.token_bytes(token_id)  # the prompt's text has control tokens, too
+                event.tokens.append(token_logprob(self._model.tokenizer, token_id, logprobs, token_bytes=token_bytes))
+        return ChatCompletionEvent(sequence=self._sequence, prompt_logprobs=event)
+
     def _feed(self, index: int, run: Iterator[SequenceOutput], abort: Callable[[int], None]) -> Finished | None:
         """Give a choice its outputs, up to the one that ends it."""
         choice = self._choices[index]
         for output in run:
-            if output.finish_reason in (protocol.FinishReason.FAULT, protocol.FinishReason.ABORTED):
-                raise EngineFaultError(
-                    f"the engine could not go on with choice {index} after {choice.num_tokens} tokens",
-                    completion_id=self.id,
-                )
+            self._check(output)
             self._feed_tokens(choice, output)
             if output.finish_reason is not None and choice.match is None:
                 choice.end()
@@ -179,10 +210,23 @@ class Completion:
                 return self._engine_finish(output)
         return None
 
+    def _check(self, output: SequenceOutput) -> None:
+        """Raise where a sequence could not go on."""
+        num_tokens = self._choices[output.index].num_tokens
+        where = f"choice {output.index} after {num_tokens} tokens"
+        if output.finish_reason in (protocol.FinishReason.FAULT, protocol.FinishReason.ABORTED):
+            raise EngineFaultError(f"the engine could not go on with {where}", completion_id=self.id)
+        if output.finish_reason is protocol.FinishReason.CONSTRAINT_FAILED:
+            raise ConstraintFailedError(
+                f"the constrained answer of {where} cannot go on: `logit_bias` and `bad_words` ban every token that it "
+                "could go on with, or its grammar is too complex",
+                completion_id=self.id,
+            )
+
     def _feed_tokens(self, choice: ChoiceText, output: SequenceOutput) -> None:
         last = len(output.token_ids) - 1
         ends = output.finish_reason is protocol.FinishReason.STOP
-        if not output.token_ids:
+        if not output.token_ids and not output.prompt_logprobs:
             self._sequence += 1
         for position, token_id in enumerate(output.token_ids):
             self._sequence += 1
@@ -192,15 +236,20 @@ class Completion:
                 return
 
     def _engine_finish(self, output: SequenceOutput) -> Finished:
+        """How a choice ended that the engine has ended."""
         if output.finish_reason is protocol.FinishReason.LENGTH:
             return Finished(index=output.index, finish_reason=FinishReason.FINISH_REASON_LENGTH)
-        token_id = output.token_ids[-1]
-        is_end_of_text = token_id in self._model.info.eos_token_ids and not self._request.ignore_eos
-        return Finished(
-            index=output.index,
-            finish_reason=FinishReason.FINISH_REASON_STOP,
-            stop_match="" if is_end_of_text else token_text(self._model.tokenizer, token_id),
+        stop_match = (
+            self._stop_token(output.token_ids[-1]) if output.finish_reason is protocol.FinishReason.STOP else ""
         )
+        if self._choices[output.index].has_calls and not self._form.is_named and not stop_match:
+            return Finished(index=output.index, finish_reason=FinishReason.FINISH_REASON_TOOL_CALLS)
+        return Finished(index=output.index, finish_reason=FinishReason.FINISH_REASON_STOP, stop_match=stop_match)
+
+    def _stop_token(self, token_id: int) -> str:
+        """The text of a stop token that is not the end of text."""
+        is_end_of_text = token_id in self._model.info.eos_token_ids and not self._request.ignore_eos
+        return "" if is_end_of_text else token_text(self._model.tokenizer, token_id)
 
     def _note_times(self, outputs: Sequence[SequenceOutput]) -> None:
         if self._queue_s is None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from enum import Enum
 
+from tokenwire.chat.answer import AnswerForm
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
 from tokenwire.chat.limits import MAX_N
@@ -22,7 +23,7 @@ from tokenwire.errors import (
     QueueFullError,
 )
 from tokenwire.stream import StreamFolder
-from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, ChatCompletionRequest, ServiceTier
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
 from tokenwire.v1.tokens_pb2 import (
     CountTokensResponse,
@@ -102,7 +103,13 @@ class ChatService:
                 request, prompt_tokens=len(prompt.token_ids), context_length=model.info.context_length
             )
             completion = Completion(
-                acceptance, request, parameters=parameters, model=model, prompt_tokens=len(prompt.token_ids)
+                acceptance,
+                request,
+                parameters=parameters,
+                model=model,
+                prompt_token_ids=prompt.token_ids,
+                form=AnswerForm(),
+                service_tier=ServiceTier.SERVICE_TIER_DEFAULT,
             )
             sampling = sampling_params(request, parameters)
             events = self._generate(

@@ -1,7 +1,7 @@
 """Tool calls, read from text that arrives piece by piece."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableSequence
 from enum import Enum
 
 from tokenwire.chat.stop import unfinished_suffix
@@ -107,7 +107,7 @@ class _ObjectEnd:
         return None
 
 
-def merge(parts: list[ToolCallDelta], more: Iterable[ToolCallDelta]) -> None:
+def merge(parts: MutableSequence[ToolCallDelta], more: Iterable[ToolCallDelta]) -> None:
     """Append parts of calls to others; those of one call become one part."""
     for part in more:
         if parts and parts[-1].index == part.index:
