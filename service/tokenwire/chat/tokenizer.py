@@ -86,7 +86,7 @@ class ChatTokenizer:
 
     def special_pieces(self, text: str) -> list[str | int]:
         """A text of ours in pieces: ids of the special tokens that it spells, and the text between them."""
-        pieces = self._special_pattern.split(text) if self._special_ids else [text]
+        pieces: list[str] = self._special_pattern.split(text) if self._special_ids else [text]
         return [self._special_ids.get(piece, piece) for piece in pieces if piece]
 
     def is_special(self, token_id: int) -> bool:
