@@ -17,6 +17,8 @@ from tokenwire.chat.limits import (
 from tokenwire.chat.message_validation import check_messages
 from tokenwire.chat.response_format import check_response_format
 from tokenwire.chat.rules import check_count, missing
+from tokenwire.chat.template_variables import check_template_kwargs
+from tokenwire.chat.tools_validation import check_tools
 from tokenwire.errors import InvalidRequestError, Violation
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ServiceTier
 
@@ -75,6 +77,8 @@ def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int
     violations = [
         *([] if request.model else [MISSING_MODEL]),
         *check_messages(request.messages),
+        *check_tools(request),
+        *check_template_kwargs(request.chat_template_kwargs),
         *_check_numbers(request, max_n),
         *_check_stop(request),
         *_check_bad_words(request),
