@@ -1,8 +1,10 @@
 """The grammar of a completion stream: a checker for it, and the folding of a stream into the unary answer.
 
 started prompt_logprobs* (delta | finished)* completed: exactly one `finished` a choice, after its deltas; `sequence`
-strictly increases.
+strictly increases. In a choice, reasoning comes before content, and one tool call after the other.
 """
+
+from dataclasses import dataclass
 
 from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, Delta, Finished, FinishReason, Started
 
@@ -16,7 +18,7 @@ class StreamChecker:
 
     def __init__(self) -> None:
         self._sequence: int | None = None
-        self._open_choices: set[int] | None = None
+        self._open_choices: dict[int, _OpenChoice] | None = None
         self._answering = False
         self._completed = False
 
@@ -34,7 +36,7 @@ class StreamChecker:
             case "prompt_logprobs":
                 self._check_prompt_logprobs()
             case "delta":
-                self._check_open(event.delta.index, kind)
+                self._check_open(event.delta.index, kind)[event.delta.index].check(event.delta)
                 self._answering = True
             case "finished":
                 self._check_finished(event.finished)
@@ -49,15 +51,15 @@ class StreamChecker:
     def _check_started(self, started: Started) -> None:
         if self._open_choices is not None:
             raise StreamGrammarError("a second `started`")
-        self._open_choices = set(range(started.parameters.n))
+        self._open_choices = {index: _OpenChoice() for index in range(started.parameters.n)}
 
     def _check_prompt_logprobs(self) -> None:
         if self._open_choices is None:
             raise StreamGrammarError("'prompt_logprobs' before `started`")
         if self._answering:
-            raise StreamGrammarError("'prompt_logprobs' after a delta")
+            raise StreamGrammarError("'prompt_logprobs' after an answer began")
 
-    def _check_open(self, index: int, kind: str) -> set[int]:
+    def _check_open(self, index: int, kind: str) -> "dict[int, _OpenChoice]":
         if self._open_choices is None:
             raise StreamGrammarError(f"{kind!r} before `started`")
         if index not in self._open_choices:
@@ -65,7 +67,8 @@ class StreamChecker:
         return self._open_choices
 
     def _check_finished(self, finished: Finished) -> None:
-        self._check_open(finished.index, "finished").remove(finished.index)
+        self._check_open(finished.index, "finished").pop(finished.index)
+        self._answering = True
         if finished.finish_reason == FinishReason.FINISH_REASON_UNSPECIFIED:
             raise StreamGrammarError(f"choice {finished.index} finished without a reason")
 
@@ -75,6 +78,26 @@ class StreamChecker:
         if self._open_choices:
             raise StreamGrammarError(f"`completed` while choices {sorted(self._open_choices)} are open")
         self._completed = True
+
+
+@dataclass(slots=True)
+class _OpenChoice:
+    """What the deltas of one choice had so far."""
+
+    has_content: bool = False
+    num_calls: int = 0
+
+    def check(self, delta: Delta) -> None:
+        if delta.reasoning and self.has_content:
+            raise StreamGrammarError(f"reasoning after the content of choice {delta.index}")
+        self.has_content |= bool(delta.content)
+        for part in delta.tool_calls:
+            if part.index not in (self.num_calls - 1, self.num_calls):
+                raise StreamGrammarError(f"tool call {part.index} of choice {delta.index} is out of order")
+            is_first = part.index == self.num_calls
+            if (bool(part.id), bool(part.name)) != (is_first, is_first):
+                raise StreamGrammarError(f"id and name of tool call {part.index} belong in its first part only")
+            self.num_calls += is_first
 
 
 class StreamFolder:

@@ -12,8 +12,10 @@ from tokenwire.v1.chat_pb2 import (
     EffectiveParameters,
     Finished,
     FinishReason,
+    PromptLogprobs,
     Started,
     TokenLogprob,
+    ToolCallDelta,
     Usage,
 )
 
@@ -26,6 +28,24 @@ def started(n: int = 1) -> ChatCompletionEvent:
 
 def delta(content: str, index: int = 0) -> ChatCompletionEvent:
     return ChatCompletionEvent(delta=Delta(index=index, content=content, logprobs=[TokenLogprob(token=content)]))
+
+
+def thought(reasoning: str) -> ChatCompletionEvent:
+    return ChatCompletionEvent(delta=Delta(reasoning=reasoning))
+
+
+def part(index: int, call_id: str = "", name: str = "", arguments: str = "", choice: int = 0) -> ChatCompletionEvent:
+    """A part of a tool call."""
+    call = ToolCallDelta(index=index, id=call_id, name=name, arguments=arguments)
+    return ChatCompletionEvent(delta=Delta(index=choice, tool_calls=[call]))
+
+
+def prompt_logprobs(*tokens: str) -> ChatCompletionEvent:
+    logprobs = [TokenLogprob(token=token) for token in tokens]
+    return ChatCompletionEvent(prompt_logprobs=PromptLogprobs(tokens=logprobs))
+
+
+CALLS = [part(0, "call_1", "f"), part(0, arguments='{"a"'), part(0, arguments=": 1}"), part(1, "call_2", "g", "{}")]
 
 
 def finished(index: int = 0, reason: "FinishReason.ValueType" = FinishReason.FINISH_REASON_STOP) -> ChatCompletionEvent:
@@ -46,6 +66,10 @@ def check(events: Iterable[ChatCompletionEvent], sequences: Iterable[int] | None
 
 def test_a_whole_stream_passes() -> None:
     check([started(2), delta("a"), delta("b", 1), finished(1), delta("c"), finished(0), completed()])
+
+
+def test_reasoning_content_and_calls_pass_in_this_order() -> None:
+    check([started(), prompt_logprobs("a"), thought("hm"), thought("!"), delta("a"), *CALLS, finished(), completed()])
 
 
 def test_sequences_may_leave_numbers_out() -> None:
@@ -72,6 +96,15 @@ UNSPECIFIED = FinishReason.FINISH_REASON_UNSPECIFIED
         ([started(), finished(reason=UNSPECIFIED)], "without a reason"),
         ([started(2), finished(), completed()], r"choices \[1\] are open"),
         ([started(), finished(), completed(), delta("a")], "after `completed`"),
+        ([started(), delta("a"), thought("hm")], "reasoning after the content of choice 0"),
+        ([started(), part(1, "call_1", "f")], "tool call 1 of choice 0 is out of order"),
+        ([started(), *CALLS, part(0, arguments="{}")], "tool call 0 of choice 0 is out of order"),
+        ([started(), part(0, arguments="{}")], "id and name of tool call 0"),
+        ([started(), part(0, "call_1")], "id and name of tool call 0"),
+        ([started(), part(0, "call_1", "f"), part(0, "call_1", arguments="{}")], "id and name of tool call 0"),
+        ([prompt_logprobs("a")], "before `started`"),
+        ([started(), delta("a"), prompt_logprobs("a")], "after an answer began"),
+        ([started(), finished(), prompt_logprobs("a")], "after an answer began"),
         ([started(), finished()], "without `completed`"),
         ([], "without `completed`"),
     ],
@@ -96,6 +129,20 @@ def test_folding_joins_each_choice_and_keeps_the_rest() -> None:
     assert [lp.token for lp in completion.choices[0].logprobs] == ["a", "b"]
     assert completion.choices[1].stop_match == "!"
     assert (completion.id, completion.usage.total_tokens) == ("chatcmpl-1", 5)
+
+
+def test_folding_joins_reasoning_and_calls_and_keeps_prompt_logprobs() -> None:
+    folder = StreamFolder()
+    events = [started(2), prompt_logprobs("a"), prompt_logprobs("b"), thought("h"), thought("m"), *CALLS]
+    for event in [*events, part(0, "call_3", "h", "[]", choice=1)]:
+        folder.add(event)
+    completion = folder.completion
+    assert [token.token for token in completion.prompt_logprobs] == ["a", "b"]
+    assert completion.choices[0].reasoning == "hm"
+    calls = [
+        [(call.id, call.function.name, call.function.arguments) for call in c.tool_calls] for c in completion.choices
+    ]
+    assert calls == [[("call_1", "f", '{"a": 1}'), ("call_2", "g", "{}")], [("call_3", "h", "[]")]]
 
 
 def test_a_stream_can_be_folded_while_it_runs() -> None:
