@@ -1,0 +1,35 @@
+"""Formats of JSON schemas that llguidance enforces but for rare values, made exact by patterns of our own.
+
+It takes February 29 in any year, the year 0 and a second 60 at any time of day. RFC 3339, section 5.6 and 5.7
+(https://www.rfc-editor.org/rfc/rfc3339), has none of these; of the leap seconds that it has nothing is allowed here.
+"""
+
+import copy
+from typing import Any, Final
+
+from tokenwire.chat.schema_walk import subschemas
+
+_YEAR: Final = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_EVERY_FOURTH: Final = "(?:0[48]|[2468][048]|[13579][26])"
+_LEAP_YEAR: Final = f"(?:[0-9]{{2}}{_EVERY_FOURTH}|{_EVERY_FOURTH}00)"
+_TO_28: Final = "(?:0[1-9]|1[0-9]|2[0-8])"
+_DAY: Final = f"(?:(?:0[1-9]|1[0-2])-{_TO_28}|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+_DATE: Final = f"(?:{_YEAR}-{_DAY}|{_LEAP_YEAR}-02-29)"
+_HOUR_MINUTE: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+# Fractions have no limit in the RFC. Nine digits are enough for any clock, and a model does not go on for ever.
+_TIME: Final = rf"{_HOUR_MINUTE}:[0-5][0-9](?:\.[0-9]{{1,9}})?(?:[zZ]|[+-]{_HOUR_MINUTE})"
+_PATTERNS: Final = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}[tT]{_TIME}$"}
+
+
+def with_exact_formats(schema: Any) -> Any:
+    """A copy of a schema (a JSON value) whose `date`, `time` and `date-time` are exact."""
+    exact = copy.deepcopy(schema)
+    for part in list(subschemas(exact)):
+        pattern = _PATTERNS.get(str(part.schema.get("format")))
+        if pattern is not None:
+            # The caller's pattern keeps its place: both are enforced.
+            if "pattern" in part.schema:
+                part.schema["allOf"] = [*part.schema.get("allOf", []), {"pattern": pattern}]
+            else:
+                part.schema["pattern"] = pattern
+    return exact

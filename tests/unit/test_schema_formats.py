@@ -1,0 +1,60 @@
+"""Dates and times, exact: checked against Python's calendar and jsonschema's checker."""
+
+import re
+from datetime import date, timedelta
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tokenwire.chat.schema_formats import with_exact_formats
+
+
+def pattern_of(format_: str) -> re.Pattern[str]:
+    return re.compile(with_exact_formats({"type": "string", "format": format_})["pattern"])
+
+
+def test_the_dates_that_match_are_those_of_the_calendar() -> None:
+    pattern = pattern_of("date")
+    spelled = {f"{year:04}-{month:02}-{day:02}" for year in YEARS for month in range(14) for day in range(33)}
+    assert {text for text in spelled if pattern.search(text)} == {str(day) for year in YEARS for day in days_of(year)}
+
+
+YEARS = (0, 1, 4, 10, 100, 400, 1000, 1900, 2000, 2023, 2024, 2100, 9999)
+
+
+def days_of(year: int) -> list[date]:
+    if year == 0:
+        return []
+    first = date(year, 1, 1)
+    return [first + timedelta(n) for n in range(date(year, 12, 31).timetuple().tm_yday)]
+
+
+@pytest.mark.parametrize(
+    ("format_", "text"),
+    [
+        ("time", "23:59:59Z"),
+        ("time", "00:00:00.123456789+23:59"),
+        ("date-time", "2024-02-29T12:30:00z"),
+        ("date-time", "2023-02-29T12:30:00Z"),
+        ("date-time", "2023-02-28T12:30:60Z"),
+        ("time", "24:00:00Z"),
+        ("time", "12:30:60+01:00"),
+        ("time", "12:30:00"),
+    ],
+)
+def test_times_match_as_jsonschema_has_them(format_: str, text: str) -> None:
+    checker = Draft202012Validator.FORMAT_CHECKER
+    assert bool(pattern_of(format_).search(text)) == checker.conforms(text, format_)
+
+
+def test_the_callers_pattern_stays_beside_the_exact_one() -> None:
+    schema = {"format": "date", "pattern": "^20", "allOf": [{"maxLength": 10}]}
+    exact = with_exact_formats({"items": schema})["items"]
+    assert exact["pattern"] == "^20"
+    assert exact["allOf"][0] == {"maxLength": 10}
+    assert re.search(exact["allOf"][1]["pattern"], "2000-02-29")
+
+
+def test_formats_that_are_values_and_not_keywords_stay() -> None:
+    schema = {"properties": {"format": {"const": {"format": "date"}}}, "default": {"format": "time"}}
+    assert with_exact_formats(schema) == schema
