@@ -5,8 +5,22 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from support.fake_engine import FakeEngine, output
+from tokenwire.engine.protocol import FinishReason
 from tokenwire.server import Server
-from tokenwire_client import AsyncClient, Client, ContextLengthError, InvalidRequestError, ModelNotFoundError
+from tokenwire.v1.chat_pb2 import ServiceTier
+from tokenwire_client import (
+    AsyncClient,
+    Client,
+    CompletionNotFoundError,
+    ConstraintFailedError,
+    ConstraintInvalidError,
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    json_schema,
+    regex,
+)
 
 
 @pytest.fixture
@@ -66,3 +80,48 @@ async def test_the_rendered_prompt_has_as_many_tokens_as_are_counted(client: Asy
 async def test_health_and_model_are_told(client: AsyncClient) -> None:
     assert await client.health() == "SERVING"
     assert (await client.model()).id == (await client.models())[0].id
+
+
+async def test_a_stored_completion_is_the_answer_with_its_labels(client: AsyncClient) -> None:
+    completion = await client.chat("hi", store=True, metadata={"team": "blue"}, user="ann", service_tier="flex")
+    stored = await client.completion(completion.id)
+    assert (stored.completion, dict(stored.metadata), stored.user) == (completion, {"team": "blue"}, "ann")
+    assert stored.expire_time.ToDatetime() > completion.created.ToDatetime()
+    assert completion.service_tier == ServiceTier.SERVICE_TIER_FLEX
+
+
+async def test_a_streamed_completion_is_stored_too(client: AsyncClient) -> None:
+    *_, last = [update.completion async for update in client.stream("hi", store=True)]
+    assert (await client.completion(last.id)).completion == last
+
+
+async def test_a_completion_that_was_not_stored_is_not_found(client: AsyncClient) -> None:
+    completion = await client.chat("hi")
+    with pytest.raises(CompletionNotFoundError, match=completion.id):
+        await client.completion(completion.id)
+
+
+async def test_a_form_that_the_engine_refuses_is_told_with_its_field(client: AsyncClient, engine: FakeEngine) -> None:
+    engine.refusal = lambda grammar: "too clever"
+    with pytest.raises(ConstraintInvalidError) as caught:
+        await client.chat("hi", response_format=regex("a+"))
+    (violation,) = caught.value.violations
+    assert violation.field == "response_format.regex"
+    assert "too clever" in violation.description
+
+
+async def test_the_engine_gets_the_grammar_that_is_shown_beside_the_prompt(
+    client: AsyncClient, engine: FakeEngine
+) -> None:
+    schema = json_schema({"type": "object", "properties": {"age": {"type": "integer"}}})
+    rendered = await client.render_prompt("hi", response_format=schema)
+    await client.chat("hi", response_format=schema)
+    assert engine.requests[-1].sampling.grammar == rendered.grammar != ""
+    assert engine.requests[-1].prompt_token_ids == tuple(rendered.token_ids)
+
+
+async def test_a_constrained_answer_that_cannot_go_on_fails_by_name(client: AsyncClient, engine: FakeEngine) -> None:
+    engine.script = [[output(300)], [output(finish=FinishReason.CONSTRAINT_FAILED)]]
+    with pytest.raises(ConstraintFailedError) as caught:
+        await client.chat("hi", response_format=regex("a+"))
+    assert caught.value.metadata["completion_id"].startswith("chatcmpl-")
