@@ -55,6 +55,7 @@ class _Section(Enum):
     """Where in the answer the text is."""
 
     BEFORE_THOUGHT = "before thought"
+    THOUGHT_START = "thought start"
     THOUGHT = "thought"
     AFTER_THOUGHT = "after thought"
     START = "start"
@@ -64,7 +65,7 @@ class _Section(Enum):
 
 _FIRST_SECTION = {
     Reasoning.NONE: _Section.START,
-    Reasoning.OPEN: _Section.THOUGHT,
+    Reasoning.OPEN: _Section.THOUGHT_START,
     Reasoning.POSSIBLE: _Section.BEFORE_THOUGHT,
 }
 
@@ -110,6 +111,8 @@ class AnswerParser:
         match self._section:
             case _Section.BEFORE_THOUGHT:
                 return self._enter_thought(is_last=is_last)
+            case _Section.THOUGHT_START:
+                return self._skip_whitespace(_Section.THOUGHT)
             case _Section.THOUGHT:
                 return self._read_thought(piece, is_last=is_last)
             case _Section.AFTER_THOUGHT:
@@ -120,41 +123,41 @@ class AnswerParser:
                 return self._read_content(piece, is_last=is_last)
             case _Section.CALLS:
                 assert self._calls is not None
-                piece.tool_calls += self._calls.push(self._take(len(self._held)))
+                piece.tool_calls += self._calls.push(self._held)
+                self._held = ""
                 return False
 
     def _enter_thought(self, *, is_last: bool) -> bool:
         if self._may_become(THINK) and not is_last:
             return False
         if self._held.startswith(THINK):
-            self._take(len(THINK))
-            self._section = _Section.THOUGHT
+            self._held = self._held.removeprefix(THINK)
+            self._section = _Section.THOUGHT_START
         else:
             self.reasoning_end = 0
             self._section = _Section.START
         return True
 
+    def _skip_whitespace(self, following: _Section) -> bool:
+        self._held = self._held.lstrip(WHITESPACE)
+        if self._held:
+            self._section = following
+        return bool(self._held)
+
     def _read_thought(self, piece: Piece, *, is_last: bool) -> bool:
-        end = self._held.find(THINK_END)
-        if end < 0:
-            num_kept = 0 if is_last else unfinished_suffix(self._held, [THINK_END])
-            piece.reasoning += self._take(len(self._held) - num_kept)
-            return False
-        piece.reasoning += self._take(end)
-        self._take(len(THINK_END))
-        self.reasoning_end = self._num_pushed - len(self._held)
-        self._section = _Section.AFTER_THOUGHT
-        return True
+        thought, is_closed = self._read_up_to(THINK_END, is_last=is_last)
+        piece.reasoning += thought
+        if is_closed:
+            self.reasoning_end = self._num_pushed - len(self._held)
+            self._section = _Section.AFTER_THOUGHT
+        return is_closed
 
     def _skip_gap(self, *, is_last: bool) -> bool:
-        if self._form.is_constrained:
-            if self._may_become(AFTER_THINK) and not is_last:
-                return False
-            self._held = self._held.removeprefix(AFTER_THINK)
-        else:
-            self._held = self._held.lstrip(WHITESPACE)
-            if not self._held:
-                return False
+        if not self._form.is_constrained:
+            return self._skip_whitespace(_Section.START)
+        if self._may_become(AFTER_THINK) and not is_last:
+            return False
+        self._held = self._held.removeprefix(AFTER_THINK)
         self._section = _Section.START
         return True
 
@@ -171,26 +174,26 @@ class AnswerParser:
 
     def _read_content(self, piece: Piece, *, is_last: bool) -> bool:
         if self._form.tools is None or self._form.tools.only_at_start:
-            piece.content += self._take(len(self._held))
+            piece.content += self._held
+            self._held = ""
             return False
-        trigger = self._form.tools.trigger
-        end = self._held.find(trigger)
-        if end < 0 and is_last:
-            piece.content += self._take(len(self._held))
-            return False
-        before = (
-            self._held[:end] if end >= 0 else self._held[: len(self._held) - unfinished_suffix(self._held, [trigger])]
-        )
-        piece.content += self._take(len(before.rstrip(WHITESPACE)))
-        if end < 0:
-            return False
-        self._take(self._held.find(trigger))
-        self._section = _Section.CALLS
-        return True
+        content, has_calls = self._read_up_to(self._form.tools.trigger, is_last=is_last)
+        piece.content += content
+        if has_calls:
+            self._held = self._form.tools.trigger + self._held
+            self._section = _Section.CALLS
+        return has_calls
 
-    def _take(self, length: int) -> str:
-        taken, self._held = self._held[:length], self._held[length:]
-        return taken
+    def _read_up_to(self, mark: str, *, is_last: bool) -> tuple[str, bool]:
+        """Text before a mark, without whitespace before that, as far as it is clear; and whether the mark was there."""
+        text, found, rest = self._held.partition(mark)
+        if found:
+            self._held = rest
+            return text.rstrip(WHITESPACE), True
+        if not is_last:
+            text = text[: len(text) - unfinished_suffix(text, [mark])].rstrip(WHITESPACE)
+        self._held = self._held[len(text) :]
+        return text, False
 
     def _may_become(self, mark: str) -> bool:
         """Whether what is held is the beginning of a mark, but not all of it."""
