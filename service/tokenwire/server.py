@@ -25,7 +25,13 @@ class Server:
     def __init__(self, config: ServeConfig, engine: Engine) -> None:
         limits = config.server
         self.engine = engine
-        self.service = ChatService(engine, max_queue=limits.max_queue, max_request_bytes=limits.max_message_bytes)
+        self.service = ChatService(
+            engine,
+            max_queue=limits.max_queue,
+            max_request_bytes=limits.max_message_bytes,
+            max_stored=limits.max_stored,
+            stored_for_s=limits.stored_for_s,
+        )
         self.port = limits.port
         """gRPC port; the real one once started."""
         self.http_port = limits.http_port
@@ -45,7 +51,15 @@ class Server:
         info = await self.engine.start(on_progress)
         options = self._config.model
         on_progress(Progress("loading the tokenizer"))
-        model = await asyncio.to_thread(ServedModel.load, options.name, info, options.chat_template)
+        model = await asyncio.to_thread(
+            ServedModel.load,
+            options.name,
+            info,
+            chat_template=options.chat_template,
+            tool_syntax=options.tool_syntax,
+            deterministic=self._config.engine.deterministic,
+        )
+        await self.engine.set_vocabulary(model.vocabulary())
         self.service.open(model)
         await self._rpc.health.set_serving(True)
         return model

@@ -15,6 +15,7 @@ from tokenwire.chat.model import ModelLoadError, ServedModel
 from tokenwire.chat.service import ChatService, ServiceState
 from tokenwire.engine.protocol import FinishReason
 from tokenwire.errors import (
+    CompletionNotFoundError,
     ContextLengthError,
     DrainingError,
     EngineFaultError,
@@ -25,7 +26,7 @@ from tokenwire.errors import (
     TokenwireError,
 )
 from tokenwire.stream import StreamChecker, StreamFolder
-from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, GetChatCompletionRequest, ServiceTier
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest
 from tokenwire.v1.tokens_pb2 import DetokenizeRequest, TokenizeRequest
 
@@ -86,7 +87,7 @@ async def test_the_engine_gets_the_prompt_and_the_parameters(
     asked = request(n=2, temperature=0.5, seed="9", max_completion_tokens=3)
     completion = await service.create(asked)
     [generation] = engine.requests
-    assert generation.prompt_token_ids == tuple(service.render_prompt(asked).token_ids)
+    assert generation.prompt_token_ids == tuple((await service.render_prompt(asked)).token_ids)
     assert (generation.n, generation.sampling.seed, generation.sampling.max_tokens) == (2, 9, 3)
     assert (completion.parameters.seed, completion.parameters.temperature) == (9, 0.5)
     assert completion.usage.prompt_tokens == len(generation.prompt_token_ids)
@@ -103,17 +104,16 @@ async def test_while_loading_only_the_list_of_models_answers(engine: FakeEngine)
     assert list(service.list_models(ListModelsRequest()).models) == []
     calls: list[Callable[[], object]] = [
         lambda: service.get_model(GetModelRequest(model="tiny")),
-        lambda: service.count_tokens(request()),
-        lambda: service.render_prompt(request()),
         lambda: service.tokenize(TokenizeRequest(model="tiny")),
         lambda: service.detokenize(DetokenizeRequest(model="tiny")),
     ]
     for call in calls:
         with pytest.raises(ModelLoadingError):
             call()
-    with pytest.raises(ModelLoadingError) as caught:
-        await service.create(request())
-    assert caught.value.retry_after_s > 0
+    for asynchronous in (service.create, service.count_tokens, service.render_prompt):
+        with pytest.raises(ModelLoadingError) as caught:
+            await asynchronous(request())
+        assert caught.value.retry_after_s > 0
 
 
 async def test_draining_refuses_new_completions_and_lets_live_ones_end(
@@ -237,24 +237,24 @@ async def test_a_long_prompt_is_the_same_prompt(service: ChatService, engine: Fa
     long = request(messages=[{"role": "ROLE_USER", "content": "quick brown fox " * 300}])
     with pytest.raises(ContextLengthError) as caught:
         await service.create(long)
-    assert caught.value.prompt_tokens == service.count_tokens(long).prompt_tokens
+    assert caught.value.prompt_tokens == (await service.count_tokens(long)).prompt_tokens
 
 
 async def test_counting_tells_what_a_completion_would_be_charged(service: ChatService) -> None:
-    counted = service.count_tokens(request())
+    counted = await service.count_tokens(request())
     charged = (await service.create(request())).usage.prompt_tokens
     assert counted.prompt_tokens == charged
     assert counted.available_completion_tokens == counted.context_length - charged
 
 
-def test_a_prompt_that_is_too_long_is_counted_all_the_same(service: ChatService) -> None:
-    counted = service.count_tokens(request(messages=[{"role": "ROLE_USER", "content": "quick brown fox " * 300}]))
+async def test_a_prompt_that_is_too_long_is_counted_all_the_same(service: ChatService) -> None:
+    counted = await service.count_tokens(request(messages=[{"role": "ROLE_USER", "content": "quick brown fox " * 300}]))
     assert counted.prompt_tokens > counted.context_length
     assert counted.available_completion_tokens == 0
 
 
-def test_a_rendered_prompt_is_the_template_around_the_messages(service: ChatService) -> None:
-    rendered = service.render_prompt(request())
+async def test_a_rendered_prompt_is_the_template_around_the_messages(service: ChatService) -> None:
+    rendered = await service.render_prompt(request())
     assert rendered.prompt == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     detokenized = service.detokenize(DetokenizeRequest(model="tiny", token_ids=rendered.token_ids))
     assert detokenized.text == rendered.prompt
@@ -294,7 +294,9 @@ def test_the_fingerprint_changes_with_the_template_and_not_with_the_load(tiny_fo
     template = tmp_path / "template.jinja"
     template.write_text("{{ messages[0]['content'] }}")
     info = make_info(tiny_folder)
-    fingerprints = [ServedModel.load("m", info, path).system_fingerprint for path in (None, None, template)]
+    fingerprints = [
+        ServedModel.load("m", info, chat_template=path).system_fingerprint for path in (None, None, template)
+    ]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
@@ -303,7 +305,7 @@ def test_a_template_file_may_be_in_the_home_folder(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.jinja").write_text("mine: {{ messages[0]['content'] }}")
-    model = ServedModel.load("m", make_info(tiny_folder), Path("~/mine.jinja"))
+    model = ServedModel.load("m", make_info(tiny_folder), chat_template=Path("~/mine.jinja"))
     assert model.template.prompt(request()).text == "mine: hi"
 
 
@@ -319,3 +321,57 @@ async def test_the_access_log_has_counts_and_no_text(service: ChatService, caplo
     assert f"completion_tokens={completion.usage.completion_tokens} outcome=stop" in line
     assert line.startswith(completion.id)
     assert "secret" not in line
+
+
+async def test_a_stored_completion_can_be_read_again(service: ChatService) -> None:
+    asked = request(store=True, n=2, metadata={"team": "red"}, user="alice")
+    completion = await service.create(asked)
+    stored = service.get_chat_completion(GetChatCompletionRequest(completion_id=completion.id))
+    assert stored.completion == completion
+    assert (dict(stored.metadata), stored.user) == ({"team": "red"}, "alice")
+
+
+async def test_a_stream_is_stored_once_its_last_event_is_there(service: ChatService) -> None:
+    async with aclosing(service.stream(request(store=True))) as events:
+        name = (await anext(events)).started.id
+        async for event in events:
+            if event.WhichOneof("event") == "completed":
+                break  # a caller that does not wait for the status
+    stored = service.get_chat_completion(GetChatCompletionRequest(completion_id=name))
+    assert [choice.content for choice in stored.completion.choices] == ["Hello!"]
+
+
+async def test_what_is_not_stored_cannot_be_read(service: ChatService) -> None:
+    completion = await service.create(request())
+    async with aclosing(service.stream(request(store=True))) as events:
+        cancelled = (await anext(events)).started.id
+    for name in (completion.id, cancelled, "chatcmpl-0"):
+        with pytest.raises(CompletionNotFoundError, match=name):
+            service.get_chat_completion(GetChatCompletionRequest(completion_id=name))
+    with pytest.raises(InvalidRequestError, match="`completion_id` is required"):
+        service.get_chat_completion(GetChatCompletionRequest())
+
+
+@pytest.mark.parametrize(
+    ("fields", "priority", "tier"),
+    [
+        ({}, 0, ServiceTier.SERVICE_TIER_DEFAULT),
+        ({"service_tier": "SERVICE_TIER_AUTO"}, 0, ServiceTier.SERVICE_TIER_DEFAULT),
+        ({"service_tier": "SERVICE_TIER_FLEX"}, -10, ServiceTier.SERVICE_TIER_FLEX),
+        ({"service_tier": "SERVICE_TIER_PRIORITY"}, 10, ServiceTier.SERVICE_TIER_PRIORITY),
+        ({"execution_policy": {"priority": 0}, "service_tier": "SERVICE_TIER_FLEX"}, 0, ServiceTier.SERVICE_TIER_FLEX),
+    ],
+)
+async def test_the_tier_gives_a_priority_and_is_told(
+    service: ChatService, engine: FakeEngine, fields: dict[str, Any], priority: int, tier: ServiceTier.ValueType
+) -> None:
+    completion = await service.create(request(**fields))
+    assert engine.requests[0].priority == priority
+    assert completion.service_tier == tier
+
+
+async def test_the_engine_is_told_bad_words_and_prompt_logprobs(service: ChatService, engine: FakeEngine) -> None:
+    await service.create(request(bad_words=["né"]))
+    await service.create(request(prompt_logprobs=0))
+    assert [r.sampling.bad_words for r in engine.requests] == [("né".encode(),), ()]
+    assert [r.prompt_logprobs for r in engine.requests] == [None, 0]

@@ -48,6 +48,9 @@ def parts(*parts: dict[str, str], role: str = "ROLE_USER") -> ChatCompletionRequ
         {"messages": [{"role": "ROLE_DEVELOPER", "content": ""}, {"role": "ROLE_SYSTEM", "content": "s"}]},
         {"messages": [{"role": "ROLE_ASSISTANT", "content_parts": {"parts": [{"refusal": "no"}]}}]},
         {"messages": [{**HELLO, "name": "Ann-1_b" + "x" * 57}]},
+        {"bad_words": ["x" * 256, "é"] * 32, "prompt_logprobs": 20, "user": "u" * 256, "metadata": {"k": ""}},
+        {"service_tier": "SERVICE_TIER_FLEX", "execution_policy": {"priority": -100}, "store": True},
+        {"response_format": {"json_object": {}}},
     ],
 )
 def test_legal_requests_pass(fields: dict[str, Any]) -> None:
@@ -55,6 +58,8 @@ def test_legal_requests_pass(fields: dict[str, Any]) -> None:
 
 
 NUMBERS = [
+    ("prompt_logprobs", 21, "`prompt_logprobs` must be in [0, 20]; got 21", "integer_above_max_value"),
+    ("prompt_logprobs", -1, "`prompt_logprobs` must be in [0, 20]; got -1", "integer_below_min_value"),
     ("temperature", 2.1, "`temperature` must be in [0, 2]; got 2.1", "decimal_above_max_value"),
     ("temperature", -0.1, "`temperature` must be in [0, 2]; got -0.1", "decimal_below_min_value"),
     ("top_p", 1.7, "`top_p` must be in [0, 1]; got 1.7", "decimal_above_max_value"),
@@ -133,6 +138,17 @@ OTHERS = [
         request(min_tokens=1_234_568, max_completion_tokens=1_234_567),
         *("min_tokens", "integer_above_max_value", "[0, 1234567]; got 1234568"),
     ),
+    (request(bad_words=["a"] * 65), "bad_words", "array_above_max_length", "at most 64 strings; got 65"),
+    (request(bad_words=["a", ""]), "bad_words[1]", "invalid_value", "1 to 256 bytes; got 0"),
+    (request(bad_words=["é" * 129]), "bad_words[0]", "invalid_value", "1 to 256 bytes; got 258"),
+    (
+        request(execution_policy={"priority": 101}),
+        *("execution_policy.priority", "integer_above_max_value", "[-100, 100]; got 101"),
+    ),
+    (request(service_tier=9), "service_tier", "invalid_value", "known tier; got 9"),
+    (request(user="u" * 257), "user", "string_above_max_length", "at most 256 characters; got 257"),
+    (request(metadata={"k" * 65: ""}), "metadata", "string_above_max_length", "at most 64 characters; got 65"),
+    (request(response_format={}), "response_format.format", "missing_required_parameter", "required"),
 ]
 
 
@@ -171,14 +187,14 @@ def test_defaults_are_those_of_the_contract() -> None:
 def test_given_parameters_are_in_force_even_at_zero() -> None:
     asked = request(temperature=0, top_p=0, seed="-5", max_completion_tokens=7, min_tokens=3, top_k=9, n=2)
     parameters = effective_parameters(asked, prompt_tokens=10, context_length=100)
-    sampling = sampling_params(asked, parameters)
+    sampling = sampling_params(asked, parameters, grammar=None)
     assert (sampling.temperature, sampling.top_p, sampling.seed, sampling.max_tokens) == (0, 0, -5, 7)
     assert (sampling.min_tokens, sampling.top_k, parameters.n, sampling.top_logprobs) == (3, 9, 2, None)
 
 
 def test_what_the_engine_alone_needs_is_passed_on() -> None:
     asked = request(logit_bias={"9": 1, "3": -2}, stop_token_ids=[4], ignore_eos=True, logprobs=True)
-    sampling = sampling_params(asked, effective_parameters(asked, prompt_tokens=1, context_length=9))
+    sampling = sampling_params(asked, effective_parameters(asked, prompt_tokens=1, context_length=9), grammar=None)
     assert sampling.logit_bias == ((3, -2.0), (9, 1.0))
     assert (sampling.stop_token_ids, sampling.ignore_eos, sampling.top_logprobs) == ((4,), True, 0)
 

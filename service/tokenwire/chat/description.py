@@ -2,7 +2,14 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tokenwire.chat.limits import MAX_STOP, MAX_STOP_TOKEN_IDS, MAX_TOP_LOGPROBS
+from tokenwire.chat.limits import (
+    MAX_BAD_WORDS,
+    MAX_SCHEMA_BYTES,
+    MAX_STOP,
+    MAX_STOP_TOKEN_IDS,
+    MAX_TOOLS,
+    MAX_TOP_LOGPROBS,
+)
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.parameters import DEFAULTS
 from tokenwire.v1.models_pb2 import Limits, Model
@@ -30,8 +37,14 @@ def describe_model(model: ServedModel, *, max_n: int, max_queue: int, max_reques
             max_top_logprobs=MAX_TOP_LOGPROBS,
             max_stop_token_ids=MAX_STOP_TOKEN_IDS,
             max_queued_choices=max_queue,
+            max_tools=MAX_TOOLS,
+            max_bad_words=MAX_BAD_WORDS,
+            max_schema_bytes=MAX_SCHEMA_BYTES,
         ),
         defaults=DEFAULTS,
         chat_template_sha256=model.template.sha256,
         tokenizer_sha256=model.tokenizer.sha256,
+        tool_syntax=model.tool_syntax.name,
+        reasoning=model.reasons,
+        deterministic=model.deterministic,
     )

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tokenwire import __version__
+from tokenwire.chat.reasoning import Reasoning, reasoning_of
 from tokenwire.chat.template import ChatTemplate, ChatTemplateError, template_source
 from tokenwire.chat.tokenizer import ChatTokenizer, UnsupportedTokenizerError, load_hf_tokenizer
-from tokenwire.engine.protocol import EngineInfo
+from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax, syntax_of
+from tokenwire.engine.protocol import EngineInfo, Vocabulary
 
 
 class ModelLoadError(Exception):
@@ -23,15 +25,28 @@ class ServedModel:
     info: EngineInfo
     tokenizer: ChatTokenizer
     template: ChatTemplate
+    tool_syntax: ToolSyntax
+    """How it writes tool calls."""
+    deterministic: bool
+    """Whether its engine runs in the deterministic mode."""
     created: datetime
     """When this server loaded it, in UTC."""
     system_fingerprint: str
     """`fp_…`; names weights, precision, tokenizer, template and version."""
 
     @classmethod
-    def load(cls, id: str, info: EngineInfo, chat_template: Path | None = None) -> "ServedModel":
+    def load(
+        cls,
+        id: str,
+        info: EngineInfo,
+        *,
+        chat_template: Path | None = None,
+        tool_syntax: str = "auto",
+        deterministic: bool = False,
+    ) -> "ServedModel":
         """Read tokenizer and template from `info.model_path`; `chat_template` is a Jinja file to use instead.
 
+        `tool_syntax` is a name in `SYNTAXES`; `auto` tells by the template.
         Takes some seconds: call it off the event loop. Raises `ModelLoadError` with a message for the operator.
         """
         try:
@@ -46,11 +61,28 @@ class ServedModel:
             info=info,
             tokenizer=tokenizer,
             template=template,
+            tool_syntax=syntax_of(source) if tool_syntax == "auto" else SYNTAXES[tool_syntax],
+            deterministic=deterministic,
             created=datetime.now(UTC),
-            system_fingerprint=_fingerprint(info, tokenizer, template),
+            system_fingerprint=_fingerprint(info, tokenizer, template, deterministic=deterministic),
+        )
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the model may reason before it answers."""
+        return reasoning_of("", self.template.source) is not Reasoning.NONE
+
+    def vocabulary(self) -> Vocabulary:
+        """What the engine needs to know of the tokens."""
+        ids = range(self.info.vocabulary_size)
+        return Vocabulary(
+            token_bytes=tuple(map(self.tokenizer.token_bytes, ids)),
+            special_token_ids=frozenset(filter(self.tokenizer.is_special, ids)),
+            eos_token_ids=self.info.eos_token_ids,
         )
 
 
-def _fingerprint(info: EngineInfo, tokenizer: ChatTokenizer, template: ChatTemplate) -> str:
-    parts = (info.weights_fingerprint, info.dtype, tokenizer.sha256, template.sha256, __version__)
+def _fingerprint(info: EngineInfo, tokenizer: ChatTokenizer, template: ChatTemplate, *, deterministic: bool) -> str:
+    mode = "deterministic" if deterministic else "fast"
+    parts = (info.weights_fingerprint, info.dtype, mode, tokenizer.sha256, template.sha256, __version__)
     return "fp_" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

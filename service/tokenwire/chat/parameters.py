@@ -5,10 +5,16 @@ import secrets
 from tokenwire.chat.validation import Range
 from tokenwire.engine.protocol import SamplingParams
 from tokenwire.errors import ContextLengthError, InvalidRequestError
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, EffectiveParameters
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, EffectiveParameters, ServiceTier
 
 DEFAULTS = EffectiveParameters(temperature=1.0, top_p=1.0, n=1, repetition_penalty=1.0)
 """Where a request sets nothing. The seed is drawn and `max_completion_tokens` is what the context leaves."""
+
+_TIER_PRIORITIES = {
+    ServiceTier.SERVICE_TIER_FLEX: -10,
+    ServiceTier.SERVICE_TIER_DEFAULT: 0,
+    ServiceTier.SERVICE_TIER_PRIORITY: 10,
+}
 
 _PLAIN_FIELDS = (
     "temperature",
@@ -50,8 +56,21 @@ def effective_parameters(
     return parameters
 
 
-def sampling_params(request: ChatCompletionRequest, parameters: EffectiveParameters) -> SamplingParams:
-    """What the engine is told: the parameters in force and what they leave out."""
+def service_tier(request: ChatCompletionRequest) -> ServiceTier.ValueType:
+    """The tier that the request runs in."""
+    return request.service_tier if request.service_tier in _TIER_PRIORITIES else ServiceTier.SERVICE_TIER_DEFAULT
+
+
+def priority(request: ChatCompletionRequest) -> int:
+    """The priority that the request runs with: its own, or that of its tier."""
+    policy = request.execution_policy
+    return policy.priority if policy.HasField("priority") else _TIER_PRIORITIES[service_tier(request)]
+
+
+def sampling_params(
+    request: ChatCompletionRequest, parameters: EffectiveParameters, *, grammar: str | None
+) -> SamplingParams:
+    """What the engine is told: the parameters in force, what they leave out, and the grammar of the answer."""
     return SamplingParams(
         seed=parameters.seed,
         max_tokens=parameters.max_completion_tokens,
@@ -67,4 +86,6 @@ def sampling_params(request: ChatCompletionRequest, parameters: EffectiveParamet
         ignore_eos=request.ignore_eos,
         stop_token_ids=tuple(request.stop_token_ids),
         top_logprobs=request.top_logprobs if request.logprobs else None,
+        bad_words=tuple(word.encode() for word in request.bad_words),
+        grammar=grammar,
     )

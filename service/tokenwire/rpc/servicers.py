@@ -31,6 +31,11 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
             async for event in events:
                 yield event
 
+    async def GetChatCompletion(  # noqa: N802
+        self, request: chat_pb2.GetChatCompletionRequest, context: Context
+    ) -> chat_pb2.StoredChatCompletion:
+        return self._service.get_chat_completion(request)
+
 
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     """The served models."""
@@ -48,7 +53,7 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
 
 
 class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
-    """Tokens and prompts. In threads: a long text takes seconds, and the event loop serves everybody."""
+    """Tokens and prompts. Long texts in threads: they take seconds, and the event loop serves everybody."""
 
     def __init__(self, service: ChatService) -> None:
         self._service = service
@@ -56,12 +61,12 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     async def CountTokens(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> tokens_pb2.CountTokensResponse:
-        return await asyncio.to_thread(self._service.count_tokens, request)
+        return await self._service.count_tokens(request)
 
     async def RenderPrompt(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> tokens_pb2.RenderPromptResponse:
-        return await asyncio.to_thread(self._service.render_prompt, request)
+        return await self._service.render_prompt(request)
 
     async def Tokenize(  # noqa: N802
         self, request: tokens_pb2.TokenizeRequest, context: Context
