@@ -2,111 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 
-import httpx
 import openai
 import pytest
 
-from support.fake_engine import FakeEngine, answer, make_info, output
+from support.fake_engine import output
+from support.rest_api import CHAT, MAX_BODY_BYTES, MODEL, PATH, TIMEOUT_S, TOKENS, Api, Json, choices_of, error_of
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.service import ChatService
-from tokenwire.engine.protocol import FinishReason
+from tokenwire.engine.protocol import FinishReason, TokenLogprobs
 from tokenwire.errors import EngineFaultError
-from tokenwire.listen import listen
-from tokenwire.rest.app import create_app
-from tokenwire.rest.server import RestServer
-
-TIMEOUT_S = 20
-MAX_BODY_BYTES = 4096
-MODEL = "org/tiny"
-PATH = "/v1/chat/completions"
-CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "seed": 7}
-TOKENS = (300, 301, 302)
-
-Json = dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """A running REST server and what stands behind it."""
-
-    engine: FakeEngine
-    service: ChatService
-    http: httpx.AsyncClient
-
-    async def chat(self, **fields: object) -> Json:
-        answered = await self.http.post(PATH, json={**CHAT, **fields})
-        assert answered.status_code == 200, answered.text
-        body: Json = answered.json()
-        return body
-
-    async def stream_lines(self, **fields: object) -> list[str]:
-        """The non-empty lines of a streamed answer."""
-        async with self.http.stream("POST", PATH, json={**CHAT, "stream": True, **fields}) as answered:
-            assert answered.status_code == 200
-            assert answered.headers["content-type"].startswith("text/event-stream")
-            return [line async for line in answered.aiter_lines() if line]
-
-    async def chunks(self, **fields: object) -> list[Json]:
-        """The chunks of a streamed answer that ends well."""
-        lines = await self.stream_lines(**fields)
-        assert lines.pop() == "data: [DONE]"
-        return [json.loads(line.removeprefix("data: ")) for line in lines if line != ": keepalive"]
-
-
-@pytest.fixture(scope="module")
-def model(tiny_folder: Path) -> ServedModel:
-    """The tiny model under a name with a slash."""
-    return ServedModel.load(MODEL, make_info(tiny_folder))
-
-
-@pytest.fixture
-async def loading() -> AsyncIterator[Api]:
-    """A server whose model is not loaded yet."""
-    engine = FakeEngine(answer(TOKENS))
-    service = ChatService(engine, max_queue=4, max_request_bytes=MAX_BODY_BYTES)
-    listener = listen("127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = RestServer(create_app(service, max_body_bytes=MAX_BODY_BYTES, keepalive_s=0.01), listener)
-    server.start()
-    try:
-        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, verify=False) as http:
-            yield Api(engine, service, http)
-    finally:
-        await engine.stop()
-        await server.stop()
-
-
-@pytest.fixture
-async def api(loading: Api, model: ServedModel) -> Api:
-    """A server that serves."""
-    loading.service.open(model)
-    return loading
-
-
-@pytest.fixture
-async def sdk(api: Api) -> AsyncIterator[openai.AsyncOpenAI]:
-    """The OpenAI SDK, pointed at the server."""
-    url = f"{api.http.base_url}/v1"
-    async with openai.AsyncOpenAI(base_url=url, api_key="-", max_retries=0, timeout=TIMEOUT_S) as client:
-        yield client
-
-
-def error_of(answered: httpx.Response) -> Json:
-    """The error object, which always has all four keys."""
-    assert answered.headers["content-type"] == "application/json"
-    error: Json = answered.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error
-
-
-def choices_of(body: Json) -> list[Json]:
-    choices = body["choices"]
-    assert isinstance(choices, list)
-    return choices
 
 
 def fold(chunks: list[Json]) -> Json:
@@ -119,8 +24,8 @@ def fold(chunks: list[Json]) -> Json:
         assert isinstance(delta, dict)
         message = {"role": "", "content": "", "refusal": None}
         whole = folded.setdefault(index, {"index": index, "message": message, "logprobs": None})
-        whole["message"]["role"] += delta.get("role", "")  # type: ignore[index]
-        whole["message"]["content"] += delta.get("content", "")  # type: ignore[index]
+        whole["message"]["role"] += delta.get("role", "")
+        whole["message"]["content"] += delta.get("content", "")
         whole["finish_reason"] = choice["finish_reason"]
         if isinstance(logprobs, dict):
             seen = whole["logprobs"] if isinstance(whole["logprobs"], dict) else {"content": [], "refusal": None}
@@ -144,7 +49,7 @@ async def test_an_answer_has_the_shape_of_the_openai_api(api: Api) -> None:
     assert str(body["id"]).startswith("chatcmpl-")
     assert isinstance(body["created"], int)
     assert set(choice) == {"index", "message", "finish_reason", "logprobs"}
-    assert choice["message"] == {"role": "assistant", "content": choice["message"]["content"], "refusal": None}  # type: ignore[index]
+    assert choice["message"] == {"role": "assistant", "content": choice["message"]["content"], "refusal": None}
     assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "stop", None)
 
 
@@ -221,6 +126,18 @@ async def test_a_folded_stream_is_the_unary_answer(api: Api, fields: Mapping[str
     assert without_times(fold(chunks)) == without_times(await api.chat(**fields))
 
 
+async def test_log_probabilities_of_the_prompt_come_whole_and_in_a_stream_before_the_answer(api: Api) -> None:
+    pieces = [output(prompt_logprobs=(TokenLogprobs(-rank, ((9, -0.5),)),)) for rank in range(1, 3)]
+    api.engine.script = [[piece] for piece in (*pieces, output(TOKENS[0], finish=FinishReason.STOP))]
+    whole = (await api.chat(prompt_logprobs=1))["prompt_logprobs"]
+    assert isinstance(whole, list)
+    assert [(entry["logprob"], len(entry["top_logprobs"])) for entry in whole] == [(-1, 1), (-2, 1)]
+    _, *chunks = await api.chunks(prompt_logprobs=1)
+    streamed = [chunk.get("prompt_logprobs", []) for chunk in chunks]
+    assert [entry for entries in streamed if isinstance(entries, list) for entry in entries] == whole
+    assert streamed[-1] == []
+
+
 async def test_the_openai_sdk_reads_an_answer(sdk: openai.AsyncOpenAI) -> None:
     completion = await sdk.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "hello"}], n=2, logprobs=True, top_logprobs=2, max_tokens=2
@@ -246,7 +163,7 @@ async def test_the_openai_sdk_reads_a_stream(api: Api, sdk: openai.AsyncOpenAI) 
     chunks = [chunk async for chunk in stream]
     text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
     (choice,) = choices_of(await api.chat())
-    assert text == choice["message"]["content"]  # type: ignore[index]
+    assert text == choice["message"]["content"]
     assert chunks[-1].usage is not None
 
 
@@ -439,14 +356,14 @@ async def test_models_are_listed_and_found_with_a_slash_raw_or_escaped(api: Api,
     assert (await sdk.models.retrieve(MODEL)).created == model["created"]
 
 
-async def test_health_and_refusals_follow_the_life_of_the_service(loading: Api, model: ServedModel) -> None:
+async def test_health_and_refusals_follow_the_life_of_the_service(loading: Api, rest_model: ServedModel) -> None:
     health = await loading.http.get("/health")
     assert (health.status_code, health.json()) == (503, {"status": "loading"})
     refused = await loading.http.post(PATH, json=CHAT)
     assert (refused.status_code, error_of(refused)["code"]) == (503, "model_loading")
     assert (await loading.http.get("/v1/models")).json()["data"] == []
 
-    loading.service.open(model)
+    loading.service.open(rest_model)
     health = await loading.http.get("/health")
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
 
