@@ -78,7 +78,7 @@ class ModelRunner:
         if self._slot_owners.get(slot) != (sequence, sequence.num_generated):
             prompt = sequence.token_ids[: sequence.num_prompt_tokens]
             generated = sequence.token_ids[sequence.num_prompt_tokens :]
-            self._sampler.assign(slot, sequence.sampling, prompt, generated)
+            self._sampler.assign(slot, sequence.sampling, prompt, generated, grammar=sequence.group.grammar)
         self._slot_owners[slot] = (sequence, sequence.num_generated + 1)
 
 

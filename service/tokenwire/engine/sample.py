@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tokenwire.engine.protocol import TokenLogprobs
+from tokenwire.engine.protocol import FinishReason, TokenLogprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +13,5 @@ class Sample:
     """None: the row's logits are not finite (NaN, +inf, or nothing but −inf), or every token is banned."""
     logprobs: TokenLogprobs | None = None
     """None when the sequence did not ask for log-probabilities, or with no token."""
+    finish_reason: FinishReason | None = None
+    """COMPLETE where the grammar allows nothing more; CONSTRAINT_FAILED, with no token, where it cannot go on."""

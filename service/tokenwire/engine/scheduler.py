@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 
 from tokenwire.engine.blocks import BlockPool, extend_hashes
+from tokenwire.engine.grammar import Grammar
 from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationRequest, SequenceOutput
 from tokenwire.engine.sample import Sample
 from tokenwire.engine.sequence import Sequence, SequenceGroup, SequenceState, open_group
@@ -104,10 +105,19 @@ class Scheduler:
             preemptions=self._preemptions,
         )
 
-    def submit(self, request: GenerationRequest, now: float) -> None:
-        """Put the sequences of a request in line at `now` seconds. Raises `ValueError` if they could never run."""
+    def submit(self, request: GenerationRequest, now: float, grammar: Grammar | None = None) -> None:
+        """Put the sequences of a request in line at `now` seconds. `grammar` is that of its sampling, compiled.
+
+        Raises `ValueError` if they could never run.
+        """
         self._check(request)
-        group = open_group(request, arrival_s=now, first_order=self._next_order, eos_token_ids=self._eos_token_ids)
+        group = open_group(
+            request,
+            arrival_s=now,
+            first_order=self._next_order,
+            eos_token_ids=self._eos_token_ids,
+            grammar=grammar,
+        )
         self._next_order += request.n
         self._groups[request.request_id] = group
         self._waiting.extend(group.live)
@@ -292,12 +302,13 @@ class Scheduler:
         sequence.group.prompt_computed |= sequence.num_computed >= sequence.num_prompt_tokens
 
     def _append(self, sequence: Sequence, sample: Sample) -> SequenceOutput:
-        if sample.token_id is None:
-            self._pool.forget(sequence.block_table)  # its KV may be the cause: nobody may inherit it
-            reason: FinishReason | None = FinishReason.FAULT
-        else:
+        reason = sample.finish_reason
+        if sample.token_id is not None:
             sequence.token_ids.append(sample.token_id)
-            reason = sequence.finish_reason()
+            reason = reason or sequence.finish_reason()
+        elif reason is None:
+            self._pool.forget(sequence.block_table)  # its KV may be the cause: nobody may inherit it
+            reason = FinishReason.FAULT
         if reason is not None:
             self._finish(sequence)
         return sequence.output(token_id=sample.token_id, logprobs=sample.logprobs, finish_reason=reason)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from tokenwire.engine.grammar import Grammar
 from tokenwire.engine.protocol import FinishReason, GenerationRequest, SamplingParams, SequenceOutput, TokenLogprobs
 
 
@@ -21,6 +22,8 @@ class SequenceGroup:
 
     request: GenerationRequest
     arrival_s: float
+    grammar: Grammar | None = None
+    """That of the sampling, compiled."""
     live: list["Sequence"] = field(default_factory=list)
     """By index; the first one leads: it computes the prompt, and the others find it in the prefix cache."""
     prompt_computed: bool = False
@@ -40,7 +43,8 @@ class Sequence:
     sampling: SamplingParams
     """With the sequence's own seed."""
     stop_ids: frozenset[int]
-    """Token ids that end it, the model's own end-of-text tokens included unless they are ignored."""
+    """Token ids that end it, the model's own end-of-text tokens included unless they are ignored. A grammar allows
+    them just where the text is complete, and then none are ignored."""
     token_ids: list[int]
     """Prompt, then generated."""
     num_prompt_tokens: int
@@ -98,12 +102,18 @@ class Sequence:
 
 
 def open_group(
-    request: GenerationRequest, *, arrival_s: float, first_order: int, eos_token_ids: frozenset[int]
+    request: GenerationRequest,
+    *,
+    arrival_s: float,
+    first_order: int,
+    eos_token_ids: frozenset[int],
+    grammar: Grammar | None = None,
 ) -> SequenceGroup:
     """The sequences of a request, all waiting, with orders from `first_order` on."""
-    group = SequenceGroup(request, arrival_s)
+    group = SequenceGroup(request, arrival_s, grammar)
     sampling = request.sampling
-    stop_ids = frozenset(sampling.stop_token_ids) | (frozenset() if sampling.ignore_eos else eos_token_ids)
+    ignores_eos = sampling.ignore_eos and grammar is None
+    stop_ids = frozenset(sampling.stop_token_ids) | (frozenset() if ignores_eos else eos_token_ids)
     for index in range(request.n):
         group.live.append(
             Sequence(
