@@ -1,7 +1,8 @@
 """Formats of JSON schemas that llguidance enforces but for rare values, made exact by patterns of our own.
 
-It takes February 29 in any year, the year 0 and a second 60 at any time of day. RFC 3339, section 5.6 and 5.7
+It takes February 29 in any year, the year 0, and a second 60 at any time of day. RFC 3339, sections 5.6 and 5.7
 (https://www.rfc-editor.org/rfc/rfc3339), has none of these; of the leap seconds that it has nothing is allowed here.
+It also takes host names of more than the 253 characters of RFC 1123.
 """
 
 import copy
@@ -18,11 +19,16 @@ _DATE: Final = f"(?:{_YEAR}-{_DAY}|{_LEAP_YEAR}-02-29)"
 _HOUR_MINUTE: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 # Fractions have no limit in the RFC. Nine digits are enough for any clock, and a model does not go on for ever.
 _TIME: Final = rf"{_HOUR_MINUTE}:[0-5][0-9](?:\.[0-9]{{1,9}})?(?:[zZ]|[+-]{_HOUR_MINUTE})"
-_PATTERNS: Final = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}[tT]{_TIME}$"}
+_PATTERNS: Final = {
+    "date": f"^{_DATE}$",
+    "time": f"^{_TIME}$",
+    "date-time": f"^{_DATE}[tT]{_TIME}$",
+    "hostname": "^.{1,253}$",
+}
 
 
 def with_exact_formats(schema: Any) -> Any:
-    """A copy of a schema (a JSON value) whose `date`, `time` and `date-time` are exact."""
+    """A copy of a schema (a JSON value) whose dates, times and host names are exact."""
     exact = copy.deepcopy(schema)
     for part in list(subschemas(exact)):
         pattern = _PATTERNS.get(str(part.schema.get("format")))
