@@ -49,7 +49,10 @@ class _GenerationTag(Extension):
 
 
 def variables_of(source: str) -> frozenset[str]:
-    """The variables that a template reads. Raises `jinja2.TemplateSyntaxError`."""
+    """The variables that a template reads, those that it sets itself in some case only among them.
+
+    Raises `jinja2.TemplateSyntaxError`.
+    """
     environment = Environment(extensions=[LoopControlExtension, _GenerationTag])
     return frozenset(find_undeclared_variables(environment.parse(source)))
 
