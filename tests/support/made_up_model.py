@@ -3,12 +3,14 @@
 from hashlib import blake2b
 
 from tokenwire.engine.blocks import BlockPool
-from tokenwire.engine.protocol import FinishReason, GenerationRequest, SamplingParams
-from tokenwire.engine.sample import Sample
-from tokenwire.engine.scheduler import Scheduler, StepPlan
+from tokenwire.engine.chunks import Chunking, StepPlan
+from tokenwire.engine.protocol import FinishReason, GenerationRequest, SamplingParams, TokenLogprobs
+from tokenwire.engine.sample import Sample, StepResult
+from tokenwire.engine.scheduler import Scheduler
 
 VOCABULARY = 16
 EOS = 0
+FREE = Chunking()
 GREEDY = SamplingParams(seed=0, max_tokens=4, ignore_eos=True)
 
 
@@ -28,7 +30,15 @@ def unbroken(prompt: tuple[int, ...], sampling: SamplingParams) -> tuple[list[in
     return token_ids[len(prompt) :], FinishReason.LENGTH
 
 
-def make(*, blocks: int = 64, block_size: int = 4, running: int = 4, tokens: int = 16, context: int = 64) -> Scheduler:
+def make(
+    *,
+    blocks: int = 64,
+    block_size: int = 4,
+    running: int = 4,
+    tokens: int = 16,
+    context: int = 64,
+    chunking: Chunking = FREE,
+) -> Scheduler:
     return Scheduler(
         BlockPool(blocks + 1, block_size),
         max_running=running,
@@ -36,6 +46,7 @@ def make(*, blocks: int = 64, block_size: int = 4, running: int = 4, tokens: int
         eos_token_ids=(EOS,),
         context_length=context,
         vocabulary_size=256,
+        chunking=chunking,
     )
 
 
@@ -43,10 +54,16 @@ def request(name: str, prompt: list[int], *, n: int = 1, sampling: SamplingParam
     return GenerationRequest(name, tuple(prompt), sampling, n)
 
 
-def run(plan: StepPlan) -> list[Sample]:
+def run(plan: StepPlan) -> StepResult:
     """The model: it sees only what the plan says."""
-    return [
-        Sample(next_token(chunk.sequence.token_ids[: chunk.start + chunk.count], chunk.sequence.sampling.seed))
+    samples = [
+        Sample(next_token(chunk.sequence.token_ids[: chunk.end], chunk.sequence.sampling.seed))
         for chunk in plan.chunks
         if chunk.samples
     ]
+    return StepResult(samples, [tuple(map(score, chunk.scored)) for chunk in plan.chunks if chunk.scored])
+
+
+def score(position: int) -> TokenLogprobs:
+    """Made up, and different at every position of a prompt."""
+    return TokenLogprobs(-float(position))

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from support.made_up_model import make, request, run, unbroken
+from tokenwire.engine.chunks import StepPlan
 from tokenwire.engine.protocol import FinishReason, SamplingParams, SequenceOutput
-from tokenwire.engine.sample import Sample
-from tokenwire.engine.scheduler import StepPlan
+from tokenwire.engine.sample import StepResult
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -98,7 +98,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert pool.ref_count(block) == 1
                 assert not pool.is_cached(block)
 
-    def compute(self, plan: StepPlan) -> list[Sample]:
+    def compute(self, plan: StepPlan) -> StepResult:
         """The made-up model with a made-up cache: what a position wrote to its block must still be there."""
         for chunk in plan.chunks:
             token_ids = chunk.sequence.token_ids

@@ -4,8 +4,7 @@ Models run on packed batches: the tokens of all sequences stand in one row, [1, 
 layer's cache; where each token's keys go and which keys each sequence sees is in the `AttentionBatch` of the step.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from tokenwire.engine.native.decode_attention import BlockTables, DecodeAttention
+from tokenwire.engine.threads import use_threads
 
 # Registered as an attention function and not as a mask function: transformers then builds no masks.
 ATTENTION_NAME = "tokenwire_paged"
@@ -111,6 +111,8 @@ class StepState:
     """The batch that the forward pass works on; set before each pass."""
 
     batch: AttentionBatch | None = None
+    num_threads: int | None = None
+    """Of the attention; None: those of the rest of the pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +189,21 @@ def paged_attention(
     cache.values.index_copy_(2, batch.write_rows, value)
     scores = _Scores(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
     grouped = query.view(key.shape[1], -1, *query.shape[2:])  # [Hkv, G, T, Dk]
+    with use_threads(cache.step.num_threads):
+        return _attend(grouped, cache, batch, scores).unsqueeze(0), None
+
+
+AttentionInterface.register(ATTENTION_NAME, paged_attention)
+
+
+def _attend(grouped: Tensor, cache: LayerCache, batch: AttentionBatch, scores: _Scores) -> Tensor:
+    """All spans of the batch: [Hkv, G, T, Dk] → [T, H, Dv]."""
     first = len(batch.decodes)
     outputs = [_attend_decodes(grouped[:, :, :first], cache, batch, scores)] if first else []
     for span in batch.spans[first:]:
         outputs.append(_attend_chunk(grouped[:, :, first : first + span.num_queries], cache, span, scores))
         first += span.num_queries
-    return torch.cat(outputs).unsqueeze(0), None
-
-
-AttentionInterface.register(ATTENTION_NAME, paged_attention)
+    return torch.cat(outputs)
 
 
 def _attend_decodes(grouped: Tensor, cache: LayerCache, batch: AttentionBatch, scores: _Scores) -> Tensor:
@@ -211,23 +219,13 @@ def _attend_decodes(grouped: Tensor, cache: LayerCache, batch: AttentionBatch, s
             window=scores.window,
         )
     # The heads of a group become the rows of one small product for each key head: [1, Hkv, G, Dk] for a sequence.
-    with _one_thread():
+    # On one thread, for they take some microseconds: waking others takes longer.
+    with use_threads(1):
         attended = [
             _attention(query, span.read(cache.keys), span.read(cache.values), span, scores)
             for query, span in zip(torch.split(queries.contiguous(), 1), batch.decodes, strict=True)
         ]
     return torch.cat(attended).flatten(1, 2)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch from spreading products of some microseconds over threads: waking these takes longer."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 def _attend_chunk(grouped: Tensor, cache: LayerCache, span: SequenceSpan, scores: _Scores) -> Tensor:

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from tokenwire.engine.attention import AttentionLayer, paged_attention
 from tokenwire.engine.linear import make_linear
+from tokenwire.engine.stable_rows import StableRows
 
 _LLAMA_SHAPED = {"llama", "mistral", "qwen2", "qwen3"}
 
@@ -27,16 +28,17 @@ def is_llama_shaped(config: PreTrainedConfig) -> bool:
 class LeanDecoder:
     """Token ids to logits. Takes the weights out of a transformers model, which cannot be used any more."""
 
-    def __init__(self, model: Any, attention: Sequence[AttentionLayer], *, pack: bool) -> None:
-        """`pack`: pack the linear layers (see `tokenwire.engine.linear`)."""
+    def __init__(self, model: Any, attention: Sequence[AttentionLayer], *, pack: bool, rows: StableRows | None) -> None:
+        """`pack`: pack the linear layers (see `tokenwire.engine.linear`); `rows`: in deterministic mode."""
         decoder = model.model
         self._embedding: Tensor = decoder.embed_tokens.weight
         self._rotary = decoder.rotary_emb
         self._layers = [
-            _LeanLayer(layer, calls, pack=pack) for layer, calls in zip(_layers(model), attention, strict=True)
+            _LeanLayer(layer, calls, pack=pack, rows=rows)
+            for layer, calls in zip(_layers(model), attention, strict=True)
         ]
         self._norm = _Norm(decoder.norm)
-        self._head = make_linear([model.lm_head], pack=pack)
+        self._head = make_linear([model.lm_head], pack=pack, rows=rows)
 
     def __call__(self, token_ids: Tensor, positions: Tensor, logit_rows: Tensor) -> Tensor:
         """Logits [R, V] of the chosen rows [R] of a packed batch [T]."""
@@ -52,18 +54,18 @@ class LeanDecoder:
 class _LeanLayer:
     """One decoder layer: attention and gated feed-forward, each behind a norm and beside a residual."""
 
-    def __init__(self, layer: Any, attention: AttentionLayer, *, pack: bool) -> None:
+    def __init__(self, layer: Any, attention: AttentionLayer, *, pack: bool, rows: StableRows | None) -> None:
         own = layer.self_attn
         self._attention = attention
         self._num_rotated = attention.shape.num_heads + attention.shape.num_kv_heads
         self._input_norm = _Norm(layer.input_layernorm)
-        self._qkv = make_linear([own.q_proj, own.k_proj, own.v_proj], pack=pack)
+        self._qkv = make_linear([own.q_proj, own.k_proj, own.v_proj], pack=pack, rows=rows)
         self._query_norm = _Norm(own.q_norm) if hasattr(own, "q_norm") else None
         self._key_norm = _Norm(own.k_norm) if hasattr(own, "k_norm") else None
-        self._output = make_linear([own.o_proj], pack=pack)
+        self._output = make_linear([own.o_proj], pack=pack, rows=rows)
         self._mlp_norm = _Norm(layer.post_attention_layernorm)
-        self._gate_up = make_linear([layer.mlp.gate_proj, layer.mlp.up_proj], pack=pack)
-        self._down = make_linear([layer.mlp.down_proj], pack=pack)
+        self._gate_up = make_linear([layer.mlp.gate_proj, layer.mlp.up_proj], pack=pack, rows=rows)
+        self._down = make_linear([layer.mlp.down_proj], pack=pack, rows=rows)
         # The attention module stays, for it holds the cache; its weights are in the merged layers now.
         for module, names in ((own, ("q_proj", "k_proj", "v_proj", "o_proj")), (layer, ("mlp",))):
             for name in names:

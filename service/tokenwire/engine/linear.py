@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from tokenwire.engine.stable_rows import StableLinear, StableRows
+
 # The rows that the layout is made for; it serves any number of rows (measured: 1 to 128).
 _PACKED_FOR_ROWS = 8
 
@@ -45,8 +47,12 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
-def make_linear(layers: Sequence[Any], *, pack: bool) -> nn.Module:
+def make_linear(layers: Sequence[Any], *, pack: bool, rows: StableRows | None) -> nn.Module:
     """One layer whose output is the outputs of several `nn.Linear` layers of the same input, side by side."""
+    return _stable(_merge(layers, pack=pack), rows, width=sum(layer.out_features for layer in layers))
+
+
+def _merge(layers: Sequence[Any], *, pack: bool) -> nn.Module:
     if len(layers) == 1 and not pack:
         only: nn.Module = layers[0]
         return only  # without a copy of the weight, which the embedding may share
@@ -61,15 +67,22 @@ def make_linear(layers: Sequence[Any], *, pack: bool) -> nn.Module:
     return merged
 
 
-def pack_linears(model: nn.Module) -> None:
+def replace_linears(model: nn.Module, *, pack: bool, rows: StableRows | None) -> None:
     """Replace the linear layers of a model, one after the other, so that only one is in memory twice at a time."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
-                setattr(module, name, PackedLinear(child.weight, child.bias))
-            elif type(child) is Conv1D:  # GPT-2's linear layer, with the weight the other way round
-                setattr(module, name, _from_conv1d(child))
+                linear = PackedLinear(child.weight, child.bias) if pack else child
+                setattr(module, name, _stable(linear, rows, width=child.out_features))
+            elif type(child) is Conv1D:
+                setattr(module, name, _replace_conv1d(child, pack=pack, rows=rows))
 
 
-def _from_conv1d(layer: Any) -> PackedLinear:
-    return PackedLinear(layer.weight.t(), layer.bias)
+def _replace_conv1d(layer: Any, *, pack: bool, rows: StableRows | None) -> nn.Module:
+    """GPT-2's linear layer, with the weight the other way round."""
+    linear = PackedLinear(layer.weight.t(), layer.bias) if pack else layer
+    return _stable(linear, rows, width=layer.nf)
+
+
+def _stable(linear: nn.Module, rows: StableRows | None, *, width: int) -> nn.Module:
+    return linear if rows is None else StableLinear(linear, rows, width=width)

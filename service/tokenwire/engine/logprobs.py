@@ -1,4 +1,4 @@
-"""Log-probabilities of the model's own distribution at one step."""
+"""Log-probabilities of the model's own distribution: of a step's tokens, and of a prompt's."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,9 @@ from tokenwire.engine.protocol import TokenLogprobs
 
 FLOOR = -9999.0
 """Stands for −inf, which JSON cannot carry."""
+
+_GROUP_ELEMENTS = 2**21
+"""Log-probabilities of a prompt are made for so many logits at once: a long prompt then needs little more memory."""
 
 
 def token_logprobs(logits: torch.Tensor, token_ids: Sequence[int], num_top: Sequence[int]) -> list[TokenLogprobs]:
@@ -26,6 +29,16 @@ def token_logprobs(logits: torch.Tensor, token_ids: Sequence[int], num_top: Sequ
         TokenLogprobs(logprob=max(logprob, FLOOR), top=_ordered(logprobs[row], top, min(count, most)))
         for row, (logprob, top, count) in enumerate(zip(sampled, tops, num_top, strict=True))
     ]
+
+
+def prompt_logprobs(logits: torch.Tensor, token_ids: Sequence[int], *, num_top: int) -> list[TokenLogprobs]:
+    """The same for rows that all ask for as many, in little memory however many they are."""
+    size = max(1, _GROUP_ELEMENTS // logits.shape[1])
+    found: list[TokenLogprobs] = []
+    for start in range(0, len(token_ids), size):
+        group = token_ids[start : start + size]
+        found += token_logprobs(logits[start : start + size], group, [num_top] * len(group))
+    return found
 
 
 def _largest(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,14 @@ from tokenwire.cache import default_cache_dir
 from tokenwire.engine.architecture import architecture_name, context_limit, load_config
 from tokenwire.engine.blocks import BlockPool
 from tokenwire.engine.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
-from tokenwire.engine.device import checkpoint_dtype, choose_device, quiet_libraries, requested_dtype
+from tokenwire.engine.chunks import Chunking, check_step_budget
+from tokenwire.engine.device import (
+    checkpoint_dtype,
+    choose_device,
+    make_deterministic,
+    quiet_libraries,
+    requested_dtype,
+)
 from tokenwire.engine.kv_cache import count_blocks
 from tokenwire.engine.model import load_model
 from tokenwire.engine.protocol import (
@@ -31,7 +38,7 @@ from tokenwire.engine.protocol import (
 )
 from tokenwire.engine.runner import ModelRunner
 from tokenwire.engine.sampler import Sampler
-from tokenwire.engine.scheduler import Scheduler, check_step_budget
+from tokenwire.engine.scheduler import Scheduler
 from tokenwire.engine.wire import FrameSocket
 
 logger = logging.getLogger("tokenwire.engine")
@@ -86,9 +93,9 @@ class EngineLoop:
 
     def _step(self) -> tuple[SequenceOutput, ...]:
         plan = self._scheduler.plan(time.monotonic())
-        samples = self._runner.run(plan)
+        result = self._runner.run(plan)
         self._num_steps += 1
-        return self._scheduler.commit(plan, samples)
+        return self._scheduler.commit(plan, result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,10 @@ class AssembledEngine:
 def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], None]) -> AssembledEngine:
     """Find, load and check the model and allocate its cache. Raises `EngineStartError`."""
     quiet_libraries()
-    _check_options(options)
+    chunking = Chunking.fixed(options.block_size) if options.deterministic else Chunking()
+    _check_options(options, chunking)
+    if options.deterministic:
+        make_deterministic()
     device = choose_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -119,7 +129,15 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
     config = load_config(folder)
     dtype = requested or checkpoint_dtype(config)
     on_progress(Progress("loading the weights"))
-    model = load_model(folder, config, dtype=dtype, device=device, kernel_dir=cache_dir / "kernels")
+    model = load_model(
+        folder,
+        config,
+        dtype=dtype,
+        device=device,
+        kernel_dir=cache_dir / "kernels",
+        deterministic=options.deterministic,
+    )
+    model.stabilise(most_rows=options.max_step_tokens)
     context_length = min(context_limit(config), options.max_context or context_limit(config))
     num_blocks = count_blocks(
         model.layers,
@@ -142,6 +160,7 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         eos_token_ids=eos,
         context_length=context_length,
         vocabulary_size=model.vocabulary_size,
+        chunking=chunking,
     )
     sampler = Sampler(
         vocabulary_size=model.vocabulary_size, max_slots=options.max_running, eos_token_ids=eos, device=device
@@ -157,12 +176,18 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         eos_token_ids=eos,
         weights_fingerprint=weights_fingerprint(folder, dtype=dtype),
     )
-    return AssembledEngine(scheduler, ModelRunner(model, sampler, block_size=options.block_size), info)
+    runner = ModelRunner(model, sampler, block_size=options.block_size, chunking=chunking)
+    return AssembledEngine(scheduler, runner, info)
 
 
-def _check_options(options: EngineOptions) -> None:
+def _check_options(options: EngineOptions, chunking: Chunking) -> None:
     """Tell at once what would else be told after minutes of loading."""
     try:
-        check_step_budget(options.max_step_tokens, max_running=options.max_running, block_size=options.block_size)
+        check_step_budget(
+            options.max_step_tokens,
+            max_running=options.max_running,
+            block_size=options.block_size,
+            chunking=chunking,
+        )
     except ValueError as error:
         raise EngineStartError(str(error)) from None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
@@ -21,9 +22,11 @@ from tokenwire.engine.attention import (
     StepState,
 )
 from tokenwire.engine.lean import LeanDecoder, is_llama_shaped
-from tokenwire.engine.linear import can_pack, pack_linears
+from tokenwire.engine.linear import can_pack, replace_linears
 from tokenwire.engine.native.decode_attention import DecodeAttention, build_decode_attention
 from tokenwire.engine.protocol import EngineStartError
+from tokenwire.engine.stable_rows import StableRows, stabilise
+from tokenwire.engine.threads import use_threads
 
 logger = logging.getLogger("tokenwire.engine")
 
@@ -42,9 +45,11 @@ class Forward(Protocol):
 class ModuleForward:
     """The forward pass of transformers' own modules, which know the layers of their attention themselves."""
 
-    def __init__(self, model: PreTrainedModel, attention: Sequence[AttentionLayer], *, pack: bool) -> None:
-        if pack:
-            pack_linears(model)
+    def __init__(
+        self, model: PreTrainedModel, attention: Sequence[AttentionLayer], *, pack: bool, rows: StableRows | None
+    ) -> None:
+        if pack or rows is not None:
+            replace_linears(model, pack=pack, rows=rows)
         self._model = model
 
     def __call__(self, token_ids: Tensor, positions: Tensor, logit_rows: Tensor) -> Tensor:
@@ -70,8 +75,9 @@ class PagedModel:
         dtype: torch.dtype,
         device: torch.device,
         kernel_dir: Path,
+        rows: StableRows | None,
     ) -> None:
-        """`kernel_dir` keeps compiled kernels."""
+        """`kernel_dir` keeps compiled kernels; `rows`, in deterministic mode, is that of the model's layers."""
         self.vocabulary_size = vocabulary_size
         self.device = device
         self.layers = [layer.shape for layer in attention]
@@ -79,7 +85,8 @@ class PagedModel:
         self._forward = forward
         self._attention = attention
         self._kernels = self._build_kernels(kernel_dir)
-        self._step = StepState()
+        self._rows = rows
+        self._step = StepState(num_threads=None if rows is None else rows.num_threads)
 
     @property
     def is_lean(self) -> bool:
@@ -95,8 +102,53 @@ class PagedModel:
 
     def forward(self, token_ids: Tensor, positions: Tensor, batch: AttentionBatch, logit_rows: Tensor) -> Tensor:
         """Logits [R, V] of the chosen rows [R] of a packed batch [T]; writes the batch's keys and values."""
-        self._step.batch = batch
-        return self._forward(token_ids, positions, logit_rows)
+        if self._rows is None:
+            self._step.batch = batch
+            return self._forward(token_ids, positions, logit_rows)
+        with use_threads(self.num_threads):
+            return self._forward_stable(token_ids, positions, batch, logit_rows, multiple=self._rows.multiple)
+
+    @property
+    def num_threads(self) -> int | None:
+        """Of all but products and attention; None: what torch is set to."""
+        return None if self._rows is None else 1
+
+    def stabilise(self, *, most_rows: int) -> None:
+        """In deterministic mode, before `attach`: see to it that no batch of up to `most_rows` changes a row's bits.
+
+        Raises `EngineStartError` where that cannot be had.
+        """
+        if self._rows is None:
+            return
+        self.attach(num_rows=most_rows + 1)
+        stabilise(
+            self._rows,
+            self._forward_apart,
+            vocabulary_size=self.vocabulary_size,
+            most_rows=most_rows,
+            device=self.device,
+        )
+
+    def _forward_stable(
+        self, token_ids: Tensor, positions: Tensor, batch: AttentionBatch, logit_rows: Tensor, *, multiple: int
+    ) -> Tensor:
+        """The same with as many rows as it takes: those in front are sequences of one token in the dummy block."""
+        front = (-len(token_ids) % multiple, 0)
+        dummy = SequenceSpan(
+            num_queries=1, num_keys=1, blocks=[0], block_size=batch.spans[0].block_size, device=self.device
+        )
+        self._step.batch = AttentionBatch(F.pad(batch.write_rows, front), (dummy,) * front[0] + batch.spans)
+        rows = F.pad(logit_rows + front[0], (0, -len(logit_rows) % multiple))
+        return self._forward(F.pad(token_ids, front), F.pad(positions, front), rows)[: len(logit_rows)]
+
+    def _forward_apart(self, token_ids: Tensor, logit_rows: Tensor) -> Tensor:
+        """Logits [R, V] of the chosen rows [R] of tokens [T] that do not see each other."""
+        spans = tuple(
+            SequenceSpan(num_queries=1, num_keys=1, blocks=[row + 1], block_size=1, device=self.device)
+            for row in range(len(token_ids))
+        )
+        batch = AttentionBatch(torch.arange(1, len(token_ids) + 1, device=self.device), spans)
+        return self.forward(token_ids, torch.zeros_like(token_ids), batch, logit_rows)
 
     def _build_kernels(self, folder: Path) -> dict[LayerShape, DecodeAttention | None]:
         if self.device.type != "cpu" or self._dtype != torch.float32:
@@ -113,16 +165,30 @@ class PagedModel:
 
 
 def load_model(
-    folder: Path, config: PreTrainedConfig, *, dtype: torch.dtype, device: torch.device, kernel_dir: Path
+    folder: Path,
+    config: PreTrainedConfig,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    kernel_dir: Path,
+    deterministic: bool = False,
 ) -> PagedModel:
     """Load a model on the fastest forward pass whose logits are those of the untouched model.
+
+    `deterministic`: it can be stabilised.
 
     Raises `EngineStartError` if the checkpoint does not load, or no pass over the paged cache gives its logits.
     """
     tolerance = _TOLERANCE[dtype]
     for forward_class in (LeanDecoder, ModuleForward) if is_llama_shaped(config) else (ModuleForward,):
         paged, difference = _load_paged(
-            folder, config, forward_class, dtype=dtype, device=device, kernel_dir=kernel_dir
+            folder,
+            config,
+            forward_class,
+            dtype=dtype,
+            device=device,
+            kernel_dir=kernel_dir,
+            rows=StableRows(torch.get_num_threads()) if deterministic else None,
         )
         if difference <= tolerance:
             return paged
@@ -139,6 +205,7 @@ def _load_paged(
     dtype: torch.dtype,
     device: torch.device,
     kernel_dir: Path,
+    rows: StableRows | None,
 ) -> tuple[PagedModel, float]:
     """The model on that forward pass, and how far its logits are from the untouched model's."""
     model = _load(folder, dtype=dtype, device=device)
@@ -148,12 +215,13 @@ def _load_paged(
     check_windows(config, [layer.sliding_window for layer in attention])
     model.set_attn_implementation(ATTENTION_NAME)
     paged = PagedModel(
-        forward_class(model, attention, pack=can_pack(device, dtype)),
+        forward_class(model, attention, pack=can_pack(device, dtype), rows=rows),
         attention,
         vocabulary_size=expected.shape[-1],
         dtype=dtype,
         device=device,
         kernel_dir=kernel_dir,
+        rows=rows,
     )
     return paged, _probe(paged, token_ids, expected)
 

@@ -1,6 +1,6 @@
-"""What the sampler gives for one row of logits."""
+"""What the sampler gives for one row of logits, and a step for all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokenwire.engine.protocol import FinishReason, TokenLogprobs
 
@@ -15,3 +15,13 @@ class Sample:
     """None when the sequence did not ask for log-probabilities, or with no token."""
     finish_reason: FinishReason | None = None
     """COMPLETE where the grammar allows nothing more; CONSTRAINT_FAILED, with no token, where it cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step gave, in the order of its plan."""
+
+    samples: list[Sample]
+    """One for each chunk that samples."""
+    prompt_logprobs: list[tuple[TokenLogprobs, ...]] = field(default_factory=list)
+    """For each chunk with `scored` positions, those of the prompt tokens behind them."""

@@ -1,61 +1,23 @@
 """Which sequences work on how many tokens in the next step, and what becomes of them after it. Imports no torch."""
 
 from bisect import insort
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from heapq import heappop, heappush
 from operator import attrgetter
 
 from tokenwire.engine.blocks import BlockPool, extend_hashes
+from tokenwire.engine.chunks import Chunk, Chunking, StepPlan, check_step_budget
 from tokenwire.engine.grammar import Grammar
 from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationRequest, SequenceOutput
-from tokenwire.engine.sample import Sample
+from tokenwire.engine.sample import Sample, StepResult
 from tokenwire.engine.sequence import Sequence, SequenceGroup, SequenceState, open_group
 
-_ORDER = attrgetter("order")
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tokens `[start, start + count)` of a running sequence; its block table has room for their KV."""
-
-    sequence: Sequence
-    start: int
-    count: int
-    samples: bool
-    """Whether the step samples a token from the logits of the last one: it is the newest token of the sequence."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """The work of one step, at most one chunk a sequence: running ones, then new ones, each by arrival."""
-
-    chunks: tuple[Chunk, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Rows of the forward pass."""
-        return sum(chunk.count for chunk in self.chunks)
-
-    @property
-    def num_samples(self) -> int:
-        """Tokens that the step samples."""
-        return sum(chunk.samples for chunk in self.chunks)
-
-
-def check_step_budget(max_step_tokens: int, *, max_running: int, block_size: int) -> None:
-    """Raise `ValueError` unless a full batch leaves room for a block of somebody's prompt."""
-    if max_running < 1:
-        raise ValueError(f"`max_running` must be at least 1; got {max_running}")
-    if max_step_tokens < max_running + block_size:
-        raise ValueError(
-            f"`max_step_tokens` must be at least `max_running` + `block_size` = {max_running + block_size}, "
-            f"so that prompts get on beside {max_running} running sequences; got {max_step_tokens}"
-        )
+_PLACE = attrgetter("place")
 
 
 class Scheduler:
-    """Serves sequences in order of arrival, with no phases: a step hands out a budget of tokens, running ones first.
+    """Serves sequences by priority, then arrival. No phases: a step hands out a budget of tokens, running ones first.
 
     One rule, "compute from `num_computed` on", covers chunked prefill, decode, prefix hits and what was preempted.
     Each step plans (`plan`), is run by others, and is told its samples (`commit`).
@@ -70,8 +32,9 @@ class Scheduler:
         eos_token_ids: Iterable[int],
         context_length: int,
         vocabulary_size: int,
+        chunking: Chunking,
     ) -> None:
-        check_step_budget(max_step_tokens, max_running=max_running, block_size=pool.block_size)
+        check_step_budget(max_step_tokens, max_running=max_running, block_size=pool.block_size, chunking=chunking)
         if context_length > pool.capacity_tokens:
             raise ValueError(
                 f"the KV cache holds {pool.capacity_tokens} tokens, less than a context of {context_length}"
@@ -82,9 +45,10 @@ class Scheduler:
         self._eos_token_ids = frozenset(eos_token_ids)
         self._context_length = context_length
         self._vocabulary_size = vocabulary_size
+        self._chunking = chunking
         self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
         self._groups: dict[str, SequenceGroup] = {}
-        self._waiting: list[Sequence] = []  # both in order of arrival
+        self._waiting: list[Sequence] = []  # both in order of service
         self._running: list[Sequence] = []
         self._next_order = 0
         self._preemptions = 0
@@ -120,7 +84,8 @@ class Scheduler:
         )
         self._next_order += request.n
         self._groups[request.request_id] = group
-        self._waiting.extend(group.live)
+        for sequence in group.live:
+            insort(self._waiting, sequence, key=_PLACE)
 
     def abort(self, request_id: str, index: int | None = None) -> tuple[SequenceOutput, ...]:
         """Drop a request or one sequence of it, and free its slot and blocks at once. Harmless if it is not live."""
@@ -133,27 +98,33 @@ class Scheduler:
 
     def plan(self, now: float) -> StepPlan:
         """Choose the work of the next step and take the blocks for it. `now` in seconds, of the clock of `submit`."""
+        self._start_urgent(now)
         chunks = self._continue_running()
         chunks += self._admit_waiting(self._max_step_tokens - sum(chunk.count for chunk in chunks), now)
         return StepPlan(tuple(chunks))
 
-    def commit(self, plan: StepPlan, samples: Collection[Sample]) -> tuple[SequenceOutput, ...]:
-        """Take in the results of a step: one sample for each chunk that samples, in the order of the plan.
-
-        A sequence that was aborted since the plan is passed over.
-        """
-        if len(samples) != plan.num_samples:
-            raise ValueError(f"the plan samples {plan.num_samples} tokens; got {len(samples)}")
+    def commit(self, plan: StepPlan, result: StepResult) -> tuple[SequenceOutput, ...]:
+        """Take in what a step gave. A sequence that was aborted since the plan is passed over."""
+        if len(result.samples) != plan.num_samples:
+            raise ValueError(f"the plan samples {plan.num_samples} tokens; got {len(result.samples)}")
         outputs: list[SequenceOutput] = []
-        remaining = iter(samples)
+        remaining, scores = iter(result.samples), iter(result.prompt_logprobs)
         for chunk in plan.chunks:
             sample = next(remaining) if chunk.samples else None
+            score = next(scores) if chunk.scored else ()
             if chunk.sequence.state is not SequenceState.RUNNING:
                 continue
             self._advance(chunk)
             if sample is not None:
-                outputs.append(self._append(chunk.sequence, sample))
+                outputs.append(replace(self._append(chunk.sequence, sample), prompt_logprobs=score))
+            elif score:
+                outputs.append(chunk.sequence.output(prompt_logprobs=score))
         return tuple(outputs)
+
+    def preempt_all(self) -> None:
+        """Preempt every running sequence, as if the cache were full. Between steps."""
+        for sequence in reversed(self._running):
+            self._preempt(sequence)
 
     def check_integrity(self) -> None:
         """Raise `RuntimeError` if a block or a slot is leaked or shared wrongly. Costs a pass over all blocks."""
@@ -165,8 +136,8 @@ class Scheduler:
             if sequence.slot is not None or sequence.block_table or sequence.num_computed:
                 raise RuntimeError(f"sequence {sequence.index} of {sequence.request_id!r} waits and holds memory")
         for line in (self._waiting, self._running):
-            if line != sorted(line, key=_ORDER):
-                raise RuntimeError(f"not in order of arrival: {[sequence.order for sequence in line]}")
+            if line != sorted(line, key=_PLACE):
+                raise RuntimeError(f"not in order of service: {[sequence.place for sequence in line]}")
 
     def _check(self, request: GenerationRequest) -> None:
         prompt_tokens, max_tokens = len(request.prompt_token_ids), request.sampling.max_tokens
@@ -184,6 +155,27 @@ class Scheduler:
         if (highest := max(request.prompt_token_ids)) >= self._vocabulary_size:
             raise ValueError(f"the prompt has token id {highest}, beyond a vocabulary of {self._vocabulary_size}")
 
+    def _start_urgent(self, now: float) -> None:
+        """Start the waiting sequences of higher priority than one that runs, in the place of the lowest if need be."""
+        for sequence in tuple(self._waiting):
+            if not self._running or sequence.priority <= self._running[-1].priority:
+                return
+            if not sequence.may_start:
+                continue
+            if not self._could_displace(sequence):
+                return
+            while not self._try_start(sequence, now):
+                self._preempt(self._running[-1])
+
+    def _could_displace(self, sequence: Sequence) -> bool:
+        """Whether it could start if all of lower priority were preempted."""
+        kept = [running for running in self._running if running.priority >= sequence.priority]
+        held = {block for running in kept for block in running.block_table}
+        cached = self._cached_blocks(sequence)
+        missing = self._pool.blocks_for(sequence.num_tokens) - len(cached)
+        needed = len(held.union(cached)) + missing + len(kept)  # as `_take_prompt_blocks` has it
+        return len(kept) < self._max_running and needed < self._pool.num_blocks
+
     def _continue_running(self) -> list[Chunk]:
         """Chunks of the running sequences. The earlier ones have the right of way, and the first always gets on."""
         chunks: list[Chunk] = []
@@ -194,7 +186,7 @@ class Scheduler:
                 break  # preempted for an earlier one, as are all that follow
             remaining = sequence.num_tokens - sequence.num_computed
             decodes -= remaining == 1
-            count = min(remaining, budget - decodes)  # a prefill leaves every later decode its token
+            count = self._chunking.count(sequence, budget - decodes)  # a prefill leaves every later decode its token
             if count > 0 and self._make_room(sequence, sequence.num_computed + count):
                 chunks.append(_chunk(sequence, count))
                 budget -= count
@@ -220,14 +212,13 @@ class Scheduler:
         """Chunks of waiting sequences that begin to run. Nobody overtakes a sequence that lacks a slot or blocks."""
         chunks: list[Chunk] = []
         for sequence in tuple(self._waiting):
-            if budget == 0 or not self._free_slots:
+            if budget < self._chunking.least_tokens:
                 break
             if not sequence.may_start:
                 continue
-            if not self._take_prompt_blocks(sequence):
+            if not self._try_start(sequence, now):
                 break
-            self._start(sequence, now)
-            count = min(sequence.num_tokens - sequence.num_computed, budget)
+            count = self._chunking.count(sequence, budget)
             chunks.append(_chunk(sequence, count))
             budget -= count
         return chunks
@@ -239,9 +230,7 @@ class Scheduler:
         just been preempted cannot come back in the same step either.
         """
         pool = self._pool
-        extend_hashes(sequence.block_hashes, sequence.token_ids, pool.block_size)
-        # The last token is always computed, cached or not: it gives the logits to sample from.
-        cached = pool.match(sequence.block_hashes[: (sequence.num_tokens - 1) // pool.block_size])
+        cached = self._cached_blocks(sequence)
         missing = pool.blocks_for(sequence.num_tokens) - len(cached)
         if not pool.can_allocate(missing + len(self._running), beside=cached):
             return False
@@ -252,21 +241,36 @@ class Scheduler:
         sequence.num_computed = len(cached) * pool.block_size
         return True
 
-    def _start(self, sequence: Sequence, now: float) -> None:
+    def _cached_blocks(self, sequence: Sequence) -> list[int]:
+        """The blocks of its beginning that it need not compute."""
+        block_size = self._pool.block_size
+        extend_hashes(sequence.block_hashes, sequence.token_ids, block_size)
+        # The last token is always computed, cached or not: it gives the logits to sample from.
+        most_tokens = min(sequence.num_tokens - 1, self._chunking.num_shareable(sequence))
+        if not sequence.group.is_scored:
+            most_tokens = min(most_tokens, sequence.group.num_scored)  # it needs the logits of all that follow
+        cached = self._pool.match(sequence.block_hashes[: most_tokens // block_size])
+        return cached[: len(cached) - len(cached) % -(-self._chunking.least_tokens // block_size)]
+
+    def _try_start(self, sequence: Sequence, now: float) -> bool:
+        """Let it run from this step on; False, and nothing has changed, if it lacks a slot or blocks."""
+        if not self._free_slots or not self._take_prompt_blocks(sequence):
+            return False
         self._waiting.remove(sequence)
-        insort(self._running, sequence, key=_ORDER)
+        insort(self._running, sequence, key=_PLACE)
         sequence.slot = heappop(self._free_slots)
         sequence.state = SequenceState.RUNNING
         group = sequence.group
         if group.cached_tokens is None:
             group.cached_tokens = sequence.num_computed
             group.queue_s = now - group.arrival_s
+        return True
 
     def _preempt(self, sequence: Sequence) -> None:
         """Back in line, in its old place; what it has computed stays in the prefix cache for as long as it can."""
         self._stop_running(sequence)
         sequence.state = SequenceState.WAITING
-        insort(self._waiting, sequence, key=_ORDER)
+        insort(self._waiting, sequence, key=_PLACE)
         self._preemptions += 1
 
     def _stop_running(self, sequence: Sequence) -> None:
@@ -293,13 +297,14 @@ class Scheduler:
         """Note the computed tokens, and let the prefix cache find the blocks that they have filled."""
         sequence, block_size = chunk.sequence, self._pool.block_size
         first_block = chunk.start // block_size
-        sequence.num_computed = chunk.start + chunk.count
-        num_full = sequence.num_computed // block_size
+        sequence.num_computed = chunk.end
+        num_full = min(chunk.end, self._chunking.num_shareable(sequence)) // block_size
         if num_full > first_block:
             extend_hashes(sequence.block_hashes, sequence.token_ids, block_size)
             for block in range(first_block, num_full):
                 self._pool.register(sequence.block_table[block], sequence.block_hashes[block])
         sequence.group.prompt_computed |= sequence.num_computed >= sequence.num_prompt_tokens
+        sequence.group.num_scored += len(chunk.scored)
 
     def _append(self, sequence: Sequence, sample: Sample) -> SequenceOutput:
         reason = sample.finish_reason
@@ -315,5 +320,7 @@ class Scheduler:
 
 
 def _chunk(sequence: Sequence, count: int) -> Chunk:
-    start = sequence.num_computed
-    return Chunk(sequence, start, count, samples=start + count == sequence.num_tokens)
+    start, group = sequence.num_computed, sequence.group
+    end = start + count
+    scored = range(0) if group.is_scored else range(group.num_scored, min(end, sequence.num_prompt_tokens - 1))
+    return Chunk(sequence, start, count, samples=end == sequence.num_tokens, scored=scored)

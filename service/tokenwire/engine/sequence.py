@@ -27,9 +27,16 @@ class SequenceGroup:
     live: list["Sequence"] = field(default_factory=list)
     """By index; the first one leads: it computes the prompt, and the others find it in the prefix cache."""
     prompt_computed: bool = False
+    num_scored: int = 0
+    """Prompt tokens whose log-probabilities have been told; the first token of a prompt has none."""
     cached_tokens: int | None = None
     """Prompt tokens found in the prefix cache by the first step that worked on the request; None before it."""
     queue_s: float = 0.0
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether no log-probability of a prompt token is left to be told."""
+        return self.request.prompt_logprobs is None or self.num_scored >= len(self.request.prompt_token_ids) - 1
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +46,7 @@ class Sequence:
     group: SequenceGroup
     index: int
     order: int
-    """Place in the line, unique: less came earlier."""
+    """Of arrival, unique: less came earlier."""
     sampling: SamplingParams
     """With the sequence's own seed."""
     stop_ids: frozenset[int]
@@ -60,6 +67,16 @@ class Sequence:
     def request_id(self) -> str:
         """The id of its request."""
         return self.group.request.request_id
+
+    @property
+    def priority(self) -> int:
+        """That of its request: more is served first."""
+        return self.group.request.priority
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """In the order of service: less is served first, and preempted last."""
+        return -self.priority, self.order
 
     @property
     def num_tokens(self) -> int:
@@ -88,6 +105,7 @@ class Sequence:
         token_id: int | None = None,
         logprobs: TokenLogprobs | None = None,
         finish_reason: FinishReason | None = None,
+        prompt_logprobs: tuple[TokenLogprobs, ...] = (),
     ) -> SequenceOutput:
         """What a step gave to it."""
         return SequenceOutput(
@@ -98,6 +116,7 @@ class Sequence:
             finish_reason=finish_reason,
             cached_tokens=self.group.cached_tokens or 0,
             queue_s=self.group.queue_s,
+            prompt_logprobs=prompt_logprobs,
         )
 
 
