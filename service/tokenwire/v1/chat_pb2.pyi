@@ -281,8 +281,9 @@ class ChatCompletionRequest(_message.Message):
     position. In [0, 20]; default: none. The prompt is then computed anew, without the prefix cache.
     """
     chat_template_kwargs: _builtins.str
-    """Variables for the model's chat template, as the text of a JSON object: `{"enable_thinking": false}`.
-    Names that a conversation has already (`messages`, `tools`, `add_generation_prompt`) are not allowed.
+    """Variables for the model's chat template, as the text of a JSON object: `{"enable_thinking": false}`; up to 16 KiB
+    and 16 levels. Names that the template does not have, or that the conversation has already (`messages`, `tools`,
+    `add_generation_prompt`), are not allowed.
     """
     service_tier: Global___ServiceTier.ValueType
     """How urgent the request is, in the words of the OpenAI API. Default and auto: the default tier."""
@@ -506,7 +507,9 @@ class FunctionDefinition(_message.Message):
     description: _builtins.str
     """What it does, for the model."""
     parameters: _builtins.str
-    """JSON schema of the arguments, as text; it must describe an object. Default: no arguments."""
+    """JSON schema of the arguments, as text of up to 64 levels; it must describe an object. The schemas of all tools
+    together have up to 256 KiB. Default: no arguments.
+    """
     strict: _builtins.bool
     """Arguments always match `parameters`, and what of it cannot be enforced is INVALID_ARGUMENT (CONSTRAINT_INVALID).
     Default false: they match where `parameters` can be enforced, and are any JSON object elsewhere.
@@ -823,7 +826,7 @@ class FunctionCall(_message.Message):
     name: _builtins.str
     """Its name."""
     arguments: _builtins.str
-    """The arguments: the text of a JSON object."""
+    """The arguments: the text of a JSON object, in messages of up to 256 KiB and 64 levels."""
     def __init__(
         self,
         *,
