@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.answers import written_calls
+from support.chat_templates import EXAMPLES
 from tokenwire.chat.tool_calls import ToolCallParser, merge
-from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax
+from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax, syntax_of
 from tokenwire.v1.chat_pb2 import ToolCallDelta
 
 HERMES = SYNTAXES["hermes"]
@@ -58,6 +59,26 @@ def test_calls_are_read_in_the_form_that_the_models_are_trained_on(name: str) ->
 @pytest.mark.parametrize("name", SYNTAXES)
 def test_a_trigger_is_how_calls_begin(name: str) -> None:
     assert DOCUMENTED[name].startswith(SYNTAXES[name].trigger)
+
+
+@pytest.mark.parametrize(
+    ("template", "syntax"),
+    [("qwen", "hermes"), ("llama3", "llama3"), ("mistral", "mistral"), ("smollm2", "hermes"), ("gemma", "hermes")],
+)
+def test_a_template_tells_the_syntax_and_one_without_calls_means_hermes(template: str, syntax: str) -> None:
+    assert syntax_of(EXAMPLES[template].source).name == syntax
+
+
+@pytest.mark.parametrize(
+    ("source", "syntax"),
+    [
+        ("{{- '[TOOL_CALLS]' + call.name + '[ARGS]' + call.arguments }}", "mistral-args"),
+        ("{{- '[TOOL_CALLS] [' }}", "mistral-spaced"),
+        ("{{- '[TOOL_CALLS][' }}", "mistral"),
+    ],
+)
+def test_templates_of_mistral_tell_which_of_its_syntaxes(source: str, syntax: str) -> None:
+    assert syntax_of(source).name == syntax
 
 
 @given(st.sampled_from(sorted(SYNTAXES)), CALLS, st.data())

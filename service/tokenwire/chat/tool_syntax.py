@@ -12,8 +12,8 @@ class ToolSyntax:
     """
 
     name: str
-    mark: str
-    """A chat template that has this text belongs to a model of this syntax."""
+    signs: tuple[str, ...]
+    """A chat template that has all these texts belongs to a model of this syntax."""
     trigger: str
     """Where an answer's text turns into calls: the beginning of `begin` + `before_name`."""
     before_name: str
@@ -28,7 +28,7 @@ class ToolSyntax:
 
 _HERMES = ToolSyntax(
     name="hermes",
-    mark="<tool_call>",
+    signs=("<tool_call>",),
     trigger="<tool_call>",
     before_name='<tool_call>\n{"name": "',
     before_arguments='", "arguments": ',
@@ -39,7 +39,7 @@ _HERMES = ToolSyntax(
 
 _LLAMA3 = ToolSyntax(
     name="llama3",
-    mark='"parameters": dictionary of argument name',
+    signs=('{"name": "', '"parameters": '),
     trigger='{"name": "',
     before_name='{"name": "',
     before_arguments='", "parameters": ',
@@ -51,7 +51,7 @@ _LLAMA3 = ToolSyntax(
 
 _MISTRAL_ARGS = ToolSyntax(
     name="mistral-args",
-    mark="[ARGS]",
+    signs=("[ARGS]",),
     trigger="[TOOL_CALLS]",
     before_name="[TOOL_CALLS]",
     before_arguments="[ARGS]",
@@ -60,7 +60,7 @@ _MISTRAL_ARGS = ToolSyntax(
 
 _MISTRAL = ToolSyntax(
     name="mistral",
-    mark="[TOOL_CALLS][",
+    signs=("[TOOL_CALLS][",),
     trigger="[TOOL_CALLS]",
     begin="[TOOL_CALLS][",
     before_name='{"name": "',
@@ -73,7 +73,7 @@ _MISTRAL = ToolSyntax(
 
 _MISTRAL_SPACED = ToolSyntax(
     name="mistral-spaced",
-    mark="[TOOL_CALLS]",
+    signs=("[TOOL_CALLS]",),
     trigger="[TOOL_CALLS]",
     begin="[TOOL_CALLS] [",
     before_name='{"name": "',
@@ -87,9 +87,10 @@ _MISTRAL_SPACED = ToolSyntax(
 _IN_ORDER = (_MISTRAL_ARGS, _MISTRAL, _MISTRAL_SPACED, _HERMES, _LLAMA3)
 
 SYNTAXES: Mapping[str, ToolSyntax] = {syntax.name: syntax for syntax in _IN_ORDER}
-"""By name. The first whose mark is in a template is the template's."""
+"""By name. The first whose signs are in a template is the template's."""
 
 
 def syntax_of(template_source: str) -> ToolSyntax:
     """The syntax of the model that a chat template belongs to; Hermes for templates that say nothing of calls."""
-    return next((syntax for syntax in SYNTAXES.values() if syntax.mark in template_source), _HERMES)
+    fitting = (syntax for syntax in _IN_ORDER if all(sign in template_source for sign in syntax.signs))
+    return next(fitting, _HERMES)
