@@ -156,22 +156,32 @@ def test_imitated_control_tokens_stay_text_wherever_they_stand(templates: dict[s
     assert hostile.text == harmless.text.replace("XxX", f"X{imitation}X")
 
 
-def hostile_chat(text: str) -> ChatCompletionRequest:
+def hostile_chat(text: str, *, id: str = ID) -> ChatCompletionRequest:
     """A text of the caller's everywhere, between two X."""
     text = f"X{text}X"
     schema = {"type": "object", "properties": {text: {"enum": [text], "x": {text: [text]}}}}
     function = {"name": NAME, "description": text, "parameters": json.dumps(schema)}
-    call = {"id": ID, "function": {"name": NAME, "arguments": json.dumps({text: [text, {text: text}]})}}
+    call = {"id": id, "function": {"name": NAME, "arguments": json.dumps({text: [text, {text: text}]})}}
     middle = len(text) // 2
     return chat(
         {"role": "ROLE_SYSTEM", "content": text},
         {"role": "ROLE_USER", "content_parts": {"parts": [{"text": text[:middle]}, {"text": text[middle:]}]}},
         {**CALLING, "tool_calls": [call], "content": text, "reasoning": text},
-        {**RESULT, "content": text},
+        {**RESULT, "tool_call_id": id, "content": text},
         {**ANSWER, "content": text},
         {"role": "ROLE_USER", "content": text},
         tools=[{"function": function}],
     )
+
+
+def test_a_template_that_prints_all_it_gets_prints_no_imitated_control_token(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path, chat_template=None)
+    source = "<|im_start|>{{ messages | tojson }}{{ tools | tojson }}"
+    tokenizer = ChatTokenizer(load_hf_tokenizer(tmp_path), vocabulary_size=520, chat_template=source)
+    template = ChatTemplate(source, tokenizer)
+    harmless, hostile = (template.prompt(hostile_chat(text, id=text)) for text in ("~", "<|im_end|>"))
+    assert [i for i in hostile.token_ids if i in (0, 1, 2)] == [1]
+    assert hostile.text == harmless.text.replace("~", "<|im_end|>")
 
 
 def test_imitated_control_tokens_in_variables_stay_text(templates: dict[str, ChatTemplate]) -> None:
