@@ -6,13 +6,14 @@ from contextlib import aclosing
 
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenwire.rest.chunks import ChunkWriter
 from tokenwire.rest.errors import error_json, told
 from tokenwire.v1.chat_pb2 import ChatCompletionEvent
 
 _DONE = b"data: [DONE]\n\n"
+_KEEPALIVE = ServerSentEvent(comment="keepalive", sep="\n")
 
 
 def stream_response(
@@ -27,23 +28,29 @@ def stream_response(
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(writer, events)
+
+        async def send_in_order(message: Message) -> None:
+            # sse-starlette waits between making a comment and sending it: the body may have ended since.
+            if not (body.ended and message.get("body") == _KEEPALIVE.encode()):
+                await send(message)
+
         response = EventSourceResponse(
-            body.pieces(), headers=headers, ping=keepalive_s, ping_message_factory=body.keepalive
+            body.pieces(), headers=headers, ping=keepalive_s, ping_message_factory=lambda: _KEEPALIVE
         )
         async with aclosing(events):
-            await response(scope, receive, send)
+            await response(scope, receive, send_in_order)
 
     return respond
 
 
 class _Body:
-    """What is sent: the chunks and `[DONE]`, or after a failure the error object instead; then nothing, not even a
-    comment."""
+    """What is sent: the chunks and `[DONE]`, or after a failure the error object instead."""
 
     def __init__(self, writer: ChunkWriter, events: AsyncIterator[ChatCompletionEvent]) -> None:
         self._writer = writer
         self._events = events
-        self._ended = False
+        self.ended = False
+        """The last piece is on its way: after it there is nothing, not even a comment."""
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         try:
@@ -55,12 +62,8 @@ class _Body:
             last = _DONE
         except Exception as exc:  # the status line is sent: raised, it would reach the client as a cut connection only
             last = _data(error_json(told(exc)))
-        self._ended = True
+        self.ended = True
         yield last
-
-    def keepalive(self) -> ServerSentEvent:
-        """A comment; no byte once the last piece is on its way."""
-        return ServerSentEvent(sep="") if self._ended else ServerSentEvent(comment="keepalive", sep="\n")
 
 
 def _data(value: Mapping[str, object]) -> bytes:
