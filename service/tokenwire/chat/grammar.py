@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tokenwire.chat.schema_exact import exact
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -26,13 +28,17 @@ class Rule:
         return json.dumps({"grammars": grammars})
 
 
-JSON_STYLE = {"whitespace_pattern": r" |\n {0,32}", "lenient": False, "coerce_one_of": False}
-"""Where JSON may have whitespace it has at most one space, or a line break and an indentation: never endless."""
+_JSON_OPTIONS = {
+    # At most one space, or a line break and an indentation, wherever JSON may have whitespace: never endless.
+    "whitespace_pattern": r" |\n {0,32}",
+    # Not `\u0061`: a key in another spelling would pass for another key.
+    "json_allowed_escapes": 'nrbtf\\"',
+    "lenient": False,
+    "coerce_one_of": False,
+}
 
 
-def json_rule(schema: object) -> str:
-    """A Lark expression for JSON that matches a schema (a JSON value). What the schema says of `x-guidance`, the
-    options of llguidance, does not count."""
-    if isinstance(schema, dict):
-        schema = {**schema, "x-guidance": JSON_STYLE}
-    return f"%json {json.dumps(schema, ensure_ascii=False)}"
+def json_rule(schema: Mapping[str, object]) -> str:
+    """A Lark expression for JSON that matches a schema. What the schema says of `x-guidance`, the options of
+    llguidance, does not count."""
+    return f"%json {json.dumps({**exact(schema), 'x-guidance': _JSON_OPTIONS}, ensure_ascii=False)}"

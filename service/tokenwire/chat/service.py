@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from enum import Enum
+from functools import partial
 
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
 from tokenwire.chat.limits import MAX_N
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
-from tokenwire.chat.preparation import Prepared, prepare
+from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
 from tokenwire.chat.rules import missing
 from tokenwire.chat.store import CompletionStore
 from tokenwire.chat.validation import MISSING_MODEL, check_token_id, validate
@@ -110,7 +111,7 @@ class ChatService:
         """Generate a completion. Errors raise at the first step; closing the generator frees everything."""
         if self._draining:
             raise DrainingError("the server is shutting down", retry_after_s=RETRY_AFTER_S)
-        model = self._valid(request)
+        model = await self._valid(request)
         acceptance = Acceptance.now()
         with self._place(request.n if request.HasField("n") else 1):
             prepared = await prepare(request, model=model, engine=self._engine)
@@ -172,7 +173,7 @@ class ChatService:
 
     async def count_tokens(self, request: ChatCompletionRequest) -> CountTokensResponse:
         """Count the prompt tokens of a chat request."""
-        model = self._valid(request)
+        model = await self._valid(request)
         prepared = await prepare(request, model=model, engine=self._engine)
         prompt_tokens = len(prepared.prompt.token_ids)
         return CountTokensResponse(
@@ -183,7 +184,7 @@ class ChatService:
 
     async def render_prompt(self, request: ChatCompletionRequest) -> RenderPromptResponse:
         """Show the prompt of a chat request, and the grammar of the answer."""
-        prepared = await prepare(request, model=self._valid(request), engine=self._engine)
+        prepared = await prepare(request, model=await self._valid(request), engine=self._engine)
         return RenderPromptResponse(
             prompt=prepared.prompt.text, token_ids=prepared.prompt.token_ids, grammar=prepared.grammar or ""
         )
@@ -218,12 +219,16 @@ class ChatService:
             raise ModelNotFoundError(name)
         return self._model
 
-    def _valid(self, request: ChatCompletionRequest) -> ServedModel:
+    async def _valid(self, request: ChatCompletionRequest) -> ServedModel:
         """The model that a request names, once the request is found valid."""
         if self._model is None or request.model:
             self._named(request.model)
         assert self._model is not None
-        validate(request, vocabulary_size=self._model.info.vocabulary_size, max_n=self._max_n)
+        check = partial(validate, request, vocabulary_size=self._model.info.vocabulary_size, max_n=self._max_n)
+        if request.ByteSize() < LONG_REQUEST_BYTES:
+            check()
+        else:
+            await asyncio.to_thread(check)
         return self._model
 
     def _describe(self, model: ServedModel) -> Model:

@@ -18,7 +18,7 @@ def tool_rule(
     parallel: bool,
     syntax: ToolSyntax,
     tokenizer: ChatTokenizer,
-    schemas: Mapping[str, object],
+    schemas: Mapping[str, Mapping[str, object]],
 ) -> Rule:
     """What an answer may look like. `schemas` has the JSON schema (a JSON value) of each function's arguments.
 
