@@ -12,7 +12,7 @@ from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
 from typing import Final, TypeGuard
 
-from tokenwire.chat.schema_patterns import unlike_ecma
+from tokenwire.chat.schema_patterns import unenforced
 from tokenwire.chat.schema_walk import JsonSchema, Subschema, subschemas
 
 DRAFTS: Final = {
@@ -112,8 +112,8 @@ def _strings(schema: JsonSchema) -> Iterator[tuple[str, str]]:
         ("pattern", schema.get("pattern")),
         *(("patternProperties", key) for key in (patterns if isinstance(patterns, dict) else ())),
     ):
-        if isinstance(pattern, str) and (found := unlike_ecma(pattern)) is not None:
-            yield keyword, f"must not have `{found}`, which is read differently from ECMA-262; got {pattern!r}"
+        if isinstance(pattern, str) and (found := unenforced(pattern)) is not None:
+            yield keyword, f"cannot be enforced with {found!r} in it; got {pattern!r}"
 
 
 def _min_properties(schema: JsonSchema) -> str | None:

@@ -1,33 +1,53 @@
-"""Regular expressions in schemas: what of them Rust's `regex`, which llguidance has, reads otherwise than ECMA-262."""
+"""Regular expressions in JSON schemas: what of them llguidance does not take as ECMA-262 has it."""
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
-_TOKEN: Final = re.compile(r"\\(?:x\{|.)|\(\?(?:<?[=!]|:|P?<)?|&&|--|~~|\[\^?\]?|.", re.DOTALL)
-_ESCAPES: Final = frozenset("dDwWsSbBtnrfvpPuxck")
-"""Letters that mean the same after a backslash, or that Rust refuses."""
+_TOKEN: Final = re.compile(
+    r"\\(?:x\{|x[0-9A-Fa-f]{2}|u\{[^}]*\}|u[0-9A-Fa-f]{4}|[pP]\{[^}]*\}|.)"
+    r"|\(\?(?:<?[=!]|:|P?<)?|&&|--|~~|\[\^?\]?|.",
+    re.DOTALL,
+)
+_ESCAPE: Final = re.compile(
+    # Letters that mean the same, or that Rust refuses; NUL is none of them (see `without_nul`).
+    r"\\(?:[dDwWsSbBtnrfvck]|x(?!00)..|u(?!0000)[^{]{4}|u\{0*[1-9A-Fa-f][^}]*\}|"
+    r"p\{(?:[LMNPSZ][a-z]?|(?:Script|sc)=\w+)\}|[^A-Za-z\0])"
+)
 
 
-def unlike_ecma(pattern: str) -> str | None:
-    """The first part of a pattern that has another meaning in ECMA-262; None if there is none.
+def unenforced(pattern: str) -> str | None:
+    """The first part of a pattern that would not be enforced as ECMA-262 has it; None if there is none.
 
-    Those are classes within classes and their operators (`[a[b]]`, `[a&&b]`), flags (`(?i)`), and letters that only
-    Rust has a meaning for (`\\A`, `\\z`, `\\a`).
+    Those are classes within classes and their operators (`[a[b]]`, `[a&&b]`), flags (`(?i)`), letters that only Rust
+    has a meaning for (`\\A`, `\\z`, `\\a`), categories that have control characters (`\\P{L}`, `\\p{C}`), and NUL.
     """
+    for token, in_class in _tokens(pattern):
+        match token[0]:
+            case "\\" if not _ESCAPE.fullmatch(token):
+                return token
+            # ECMA-262 has an empty class, and one of everything, where Rust takes the bracket for a member.
+            case "[" if in_class or token.endswith("]"):
+                return token
+            case "\0":
+                return token
+        if token in ("&&", "--", "~~") if in_class else token == "(?":
+            return token
+    return None
+
+
+def without_nul(pattern: str) -> str:
+    """The pattern with NUL taken out of its negated classes.
+
+    Where a class has all control characters, llguidance 1.9 (`json_quote` of derivre) adds the quote and the backslash
+    to it: `[^"]` would match a quote. JSON as it is generated has no NUL anyway.
+    """
+    return "".join(f"{token}\\x00" if token == "[^" and not in_class else token for token, in_class in _tokens(pattern))
+
+
+def _tokens(pattern: str) -> Iterator[tuple[str, bool]]:
+    """The parts of a pattern, and whether each is within a class."""
     in_class = False
     for token in _TOKEN.findall(pattern):
-        if token[0] == "\\":
-            if token == "\\x{" or (token[-1].isalpha() and token[-1] not in _ESCAPES):
-                return str(token)
-        elif in_class:
-            if token[0] == "[" or token in ("&&", "--", "~~"):
-                return str(token)
-            in_class = token != "]"
-        elif token == "(?":
-            return str(token)
-        elif token[0] == "[":
-            # ECMA-262 has an empty class, and one of everything, where Rust takes the bracket for a member.
-            if token.endswith("]"):
-                return str(token)
-            in_class = True
-    return None
+        yield token, in_class
+        in_class = token != "]" if in_class else token[0] == "["

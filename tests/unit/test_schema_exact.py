@@ -1,16 +1,19 @@
-"""Dates and times, exact: checked against Python's calendar and jsonschema's checker."""
+"""Schemas that are rewritten to be enforced exactly: Python's calendar, jsonschema and llguidance are asked."""
 
+import json
 import re
 from datetime import date, timedelta
 
 import pytest
 from jsonschema import Draft202012Validator
+from llguidance import LLMatcher, LLTokenizer
 
-from tokenwire.chat.schema_formats import with_exact_formats
+from tokenwire.chat.grammar import json_rule
+from tokenwire.chat.schema_exact import exact
 
 
 def pattern_of(format_: str) -> re.Pattern[str]:
-    return re.compile(with_exact_formats({"type": "string", "format": format_})["pattern"])
+    return re.compile(exact({"type": "string", "format": format_})["pattern"])
 
 
 def test_the_dates_that_match_are_those_of_the_calendar() -> None:
@@ -51,12 +54,32 @@ def test_texts_match_as_jsonschema_has_them(format_: str, text: str) -> None:
 
 def test_the_callers_pattern_stays_beside_the_exact_one() -> None:
     schema = {"format": "date", "pattern": "^20", "allOf": [{"maxLength": 10}]}
-    exact = with_exact_formats({"items": schema})["items"]
-    assert exact["pattern"] == "^20"
-    assert exact["allOf"][0] == {"maxLength": 10}
-    assert re.search(exact["allOf"][1]["pattern"], "2000-02-29")
+    rewritten = exact({"items": schema})["items"]
+    assert rewritten["pattern"] == "^20"
+    assert rewritten["allOf"][0] == {"maxLength": 10}
+    assert re.search(rewritten["allOf"][1]["pattern"], "2000-02-29")
 
 
 def test_formats_that_are_values_and_not_keywords_stay() -> None:
     schema = {"properties": {"format": {"const": {"format": "date"}}}, "default": {"format": "time"}}
-    assert with_exact_formats(schema) == schema
+    assert exact(schema) == schema
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        '^[^"]$', r"^[^\\]$", r'^[^\\"\n]$', "^[^a]$", "^[^^]$", r"^[^\]]$", "^.$", r"^[^\d\s]$", '^["a-c]$',
+        r"^[\\/]$", r'^(?:[^\n"]|x)$',
+    ],
+)  # fmt: skip
+def test_of_all_ascii_characters_just_those_that_match_the_pattern_are_let_through(pattern: str) -> None:
+    grammar = LLMatcher.grammar_from_lark("start: " + json_rule({"type": "string", "pattern": pattern}))
+    characters = [chr(code) for code in range(1, 127) if code >= 32 or chr(code) in "\b\f\n\r\t"]
+    assert [c for c in characters if accepts(grammar, json.dumps(c))] == [
+        c for c in characters if re.search(pattern, c)
+    ]
+
+
+def accepts(grammar: str, value: str) -> bool:
+    matcher = LLMatcher(LLTokenizer("byte"), grammar)
+    return matcher.consume_tokens(list(value.encode())) and matcher.is_accepting()
