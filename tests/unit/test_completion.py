@@ -3,67 +3,26 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-from google.protobuf.json_format import ParseDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.completion_run import Run, scored, tokens_of
 from support.fake_engine import make_info, output
-from tokenwire.chat.answer import AnswerForm
-from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.parameters import effective_parameters
-from tokenwire.engine.protocol import FinishReason, SequenceOutput, TokenLogprobs
+from tokenwire.engine.protocol import FinishReason, TokenLogprobs
 from tokenwire.errors import EngineFaultError
-from tokenwire.stream import StreamChecker, StreamFolder
-from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent
 from tokenwire.v1.chat_pb2 import FinishReason as Reason
 
 END = 2  # the tiny model's end-of-text token
-TEXT = AnswerForm()
 STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
 
 
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path) -> ServedModel:
     return ServedModel.load("tiny", make_info(tiny_folder))
-
-
-class Run:
-    """A completion that is fed by hand; every event is checked against the grammar."""
-
-    def __init__(self, model: ServedModel, form: AnswerForm = TEXT, **fields: Any) -> None:
-        request = ParseDict({"model": "tiny", **fields}, ChatCompletionRequest())
-        parameters = effective_parameters(request, prompt_tokens=5, context_length=512)
-        self.completion = Completion(
-            Acceptance.now(),
-            request,
-            parameters=parameters,
-            model=model,
-            prompt_token_ids=range(5),
-            form=form,
-            service_tier=2,
-        )
-        self.aborted: list[int] = []
-        self._checker = StreamChecker()
-        self._folder = StreamFolder()
-        self._take(self.completion.started())
-
-    def feed(self, *outputs: SequenceOutput) -> list[ChatCompletionEvent]:
-        """What one `receive()` leads to."""
-        return [self._take(event) for event in self.completion.events(outputs, abort=self.aborted.append)]
-
-    def end(self) -> ChatCompletion:
-        self._take(self.completion.completed())
-        self._checker.end()
-        return self._folder.completion
-
-    def _take(self, event: ChatCompletionEvent) -> ChatCompletionEvent:
-        self._checker.check(event)
-        self._folder.add(event)
-        return event
 
 
 def shape(events: Iterable[ChatCompletionEvent]) -> list[tuple[int, int, str]]:
@@ -74,18 +33,6 @@ def shape(events: Iterable[ChatCompletionEvent]) -> list[tuple[int, int, str]]:
         else (event.sequence, event.finished.index, Reason.Name(event.finished.finish_reason))
         for event in events
     ]
-
-
-def tokens_of(model: ServedModel, *texts: str) -> list[int]:
-    """The one token of each text."""
-    ids = [model.tokenizer.encode_text(text) for text in texts]
-    assert all(len(token_ids) == 1 for token_ids in ids)
-    return [token_ids[0] for token_ids in ids]
-
-
-def scored(*token_ids: int, finish: FinishReason | None = None) -> SequenceOutput:
-    """An output with log-probabilities."""
-    return output(*token_ids, finish=finish, logprobs=tuple(TokenLogprobs(-1.0, ((i, -1.0),)) for i in token_ids))
 
 
 def test_each_token_becomes_a_delta_and_the_end_of_text_has_no_text(model: ServedModel) -> None:

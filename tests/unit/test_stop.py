@@ -1,6 +1,6 @@
 """Stop strings against a naive search in the whole text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -12,16 +12,26 @@ LETTERS = st.text("abc", max_size=30)
 STOPS = st.lists(st.text("abc", min_size=1, max_size=5), max_size=4)
 
 
-def naive(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
+def always(text: str) -> bool:
+    return True
+
+
+def is_even(text: str) -> bool:
+    return len(text) % 2 == 0
+
+
+def naive(text: str, stops: Sequence[str], may_end: Callable[[str], bool] = always) -> tuple[str, str | None]:
     for end in range(len(text) + 1):
-        if ending := [stop for stop in stops if text[:end].endswith(stop)]:
-            match = max(ending, key=len)
-            return text[: end - len(match)], match
+        for stop in sorted(stops, key=len, reverse=True):
+            if text[:end].endswith(stop) and may_end(text[: end - len(stop)]):
+                return text[: end - len(stop)], stop
     return text, None
 
 
-def run(pieces: Sequence[str], stops: Sequence[str]) -> tuple[str, str | None]:
-    matcher, text = StopMatcher(stops), ""
+def run(
+    pieces: Sequence[str], stops: Sequence[str], may_end: Callable[[str], bool] | None = None
+) -> tuple[str, str | None]:
+    matcher, text = StopMatcher(stops, may_end=may_end), ""
     for piece in pieces:
         result = matcher.push(piece)
         text += result.text
@@ -33,6 +43,21 @@ def run(pieces: Sequence[str], stops: Sequence[str]) -> tuple[str, str | None]:
 @given(st.lists(LETTERS), STOPS)
 def test_any_split_gives_what_a_search_in_the_whole_text_gives(pieces: list[str], stops: list[str]) -> None:
     assert run(pieces, stops) == naive("".join(pieces), stops)
+
+
+@given(st.lists(LETTERS), STOPS)
+def test_a_match_where_the_text_may_not_end_is_text_like_any_other(pieces: list[str], stops: list[str]) -> None:
+    assert run(pieces, stops, is_even) == naive("".join(pieces), stops, is_even)
+
+
+def test_matches_may_overlap_where_the_first_does_not_end_the_text() -> None:
+    assert run([*"{a{b}}}"], ["}}"], lambda text: text.count("{") == text.count("}") + 1) == ("{a{b}", "}}")
+
+
+def test_text_that_is_skipped_is_not_searched_but_counts_for_the_question_whether_the_text_may_end() -> None:
+    matcher = StopMatcher(["b"], may_end=is_even)
+    matcher.skip("ab")
+    assert [matcher.push(piece).match for piece in ("a", "b", "a", "ab")] == [None, None, None, "b"]
 
 
 @given(LETTERS, STOPS)
