@@ -91,7 +91,8 @@ class ChoiceText:
             self._take_content(piece.content)
         if self.match is None and self._parser.has_calls:
             self._add_content(self._matcher.flush())
-            self.has_calls = self.has_calls or bool(piece.tool_calls)
+        if self.match is None and piece.tool_calls:
+            self.has_calls = True
             merge(self._delta.tool_calls, piece.tool_calls)
         self._release_logprobs()
 

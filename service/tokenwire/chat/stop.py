@@ -24,7 +24,7 @@ class StopMatcher:
         """`may_end` says whether the text may end where a match would cut it; where not, the match is ordinary text."""
         self._stops = tuple(stops)
         self._may_end = may_end
-        self._passed: list[str] = []
+        self._passed: list[str] = []  # only for `may_end`
         self._held = ""
 
     @property
@@ -34,7 +34,8 @@ class StopMatcher:
 
     def skip(self, text: str) -> None:
         """Take the text's beginning, which is not searched."""
-        self._passed.append(text)
+        if self._may_end is not None:
+            self._passed.append(text)
 
     def push(self, text: str) -> StopResult:
         """Take the next piece of the text."""
@@ -46,7 +47,7 @@ class StopMatcher:
                 return StopResult(text[:start], stop)
         cut = len(text) - unfinished_suffix(text, self._stops)
         self._held = text[cut:]
-        self._passed.append(text[:cut])
+        self.skip(text[:cut])
         return StopResult(text[:cut])
 
     def flush(self) -> str:
@@ -62,12 +63,14 @@ class StopMatcher:
 
 def unfinished_suffix(text: str, targets: Sequence[str]) -> int:
     """Length of the longest suffix of a text that is the beginning of a target, but not all of it."""
-    longest = max(map(len, targets), default=0)
-    for start in range(max(0, len(text) - longest + 1), len(text)):
-        suffix = text[start:]
-        if any(len(target) > len(suffix) and target.startswith(suffix) for target in targets):
-            return len(suffix)
-    return 0
+    return max((_unfinished(text, target) for target in targets), default=0)
+
+
+def _unfinished(text: str, target: str) -> int:
+    start = text.find(target[0], max(0, len(text) - len(target) + 1))
+    while start >= 0 and not target.startswith(text[start:]):
+        start = text.find(target[0], start + 1)
+    return len(text) - start if start >= 0 else 0
 
 
 def _find_all(target: str, text: str, start: int) -> Iterator[int]:
