@@ -20,9 +20,17 @@ class InlineEngine:
         self.scheduler = engine.scheduler
         self._runner = engine.runner
 
-    def submit(self, request_id: str, prompt: Sequence[int], sampling: SamplingParams, *, n: int = 1) -> None:
+    def submit(
+        self,
+        request_id: str,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        n: int = 1,
+        prompt_logprobs: int | None = None,
+    ) -> None:
         """Queue a request."""
-        request = GenerationRequest(request_id, tuple(prompt), sampling, n)
+        request = GenerationRequest(request_id, tuple(prompt), sampling, n, prompt_logprobs=prompt_logprobs)
         self.scheduler.submit(request, time.monotonic())
 
     def step(self) -> tuple[SequenceOutput, ...]:
