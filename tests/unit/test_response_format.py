@@ -16,8 +16,8 @@ SCHEMA = {
 }
 
 
-def json_schema(schema: object, **fields: str) -> ResponseFormat:
-    return ResponseFormat(json_schema=JsonSchemaFormat(schema=json.dumps(schema), **fields))
+def json_schema(schema: object, *, name: str = "") -> ResponseFormat:
+    return ResponseFormat(json_schema=JsonSchemaFormat(schema=json.dumps(schema), name=name))
 
 
 def accepted(response_format: ResponseFormat, text: str) -> bool:
