@@ -1,24 +1,26 @@
 """Whether an answer is what a JSON schema asks for, as `jsonschema` and Python's parser have it."""
 
 import json
+import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.validators import validator_for
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend, validator_for
 
 
 class SchemaJudge:
-    """Judges answers to one schema. Formats are checked; numbers are decimal, as they are in JSON: with floats 70.74
-    would be no multiple of 0.01."""
+    r"""Judges answers to one schema. Formats are checked. Numbers are decimal, as they are in JSON: with floats 70.74
+    would be no multiple of 0.01. In patterns `\d` and `\w` may be ASCII, as in ECMA-262."""
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
         draft = validator_for(schema, default=Draft202012Validator)
         draft.check_schema(schema)
-        self._validator = draft(
-            json.loads(json.dumps(schema), parse_float=Decimal), format_checker=draft.FORMAT_CHECKER
-        )
+        with_patterns = extend(draft, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # its stubs have no types
+        decimal = json.loads(json.dumps(schema), parse_float=Decimal)
+        self._validator = with_patterns(decimal, format_checker=draft.FORMAT_CHECKER)
 
     def problem(self, answer: str) -> str | None:
         """Why the answer is not valid; None if it is."""
@@ -29,6 +31,11 @@ class SchemaJudge:
         for problem in self._validator.iter_errors(value):
             return f"{problem.validator}: {problem.message}"
         return None if _in_order(value, self._schema) else "keys are not in the order of the schema"
+
+
+def _pattern(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not any(re.search(pattern, instance, flags) for flags in (re.UNICODE, re.ASCII)):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
 def _in_order(value: Any, schema: Any) -> bool:

@@ -68,8 +68,8 @@ def test_formats_that_are_values_and_not_keywords_stay() -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        '^[^"]$', r"^[^\\]$", r'^[^\\"\n]$', "^[^a]$", "^[^^]$", r"^[^\]]$", "^.$", r"^[^\d\s]$", '^["a-c]$',
-        r"^[\\/]$", r'^(?:[^\n"]|x)$',
+        '^[^"]$', r"^[^\\]$", r'^[^\\"\n]$', "^[^a]$", "^[^^]$", r"^[^\]]$", r"^[^\d\s]$", '^["a-c]$',
+        r"^[\\/]$", r'^(?:[^\n"]|x)$', r"^\s$", r"^\S$", r"^[\s\d-]$", r"^[\s\S]$", r"^[^\S]$", r"^\.$", "^[.]$",
     ],
 )  # fmt: skip
 def test_of_all_ascii_characters_just_those_that_match_the_pattern_are_let_through(pattern: str) -> None:
@@ -78,6 +78,22 @@ def test_of_all_ascii_characters_just_those_that_match_the_pattern_are_let_throu
     assert [c for c in characters if accepts(grammar, json.dumps(c))] == [
         c for c in characters if re.search(pattern, c)
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"^\S$", "\ufeff"),
+        (r"^\s$", "\x85"),
+        (r"^[^\s]$", "\ufeff"),
+        (r"^[^\S]$", "\x85"),
+        ("^.$", "\u2028"),
+        ("^.$", "\r"),
+    ],
+)
+def test_white_space_and_line_ends_are_those_of_ecmascript(pattern: str, text: str) -> None:
+    grammar = LLMatcher.grammar_from_lark("start: " + json_rule({"type": "string", "pattern": pattern}))
+    assert not accepts(grammar, json.dumps(text, ensure_ascii=False))
 
 
 def accepts(grammar: str, value: str) -> bool:

@@ -2,13 +2,13 @@
 
 Of dates it takes February 29 in any year, the year 0, and a second 60 at any time of day. RFC 3339, sections 5.6 and
 5.7 (https://www.rfc-editor.org/rfc/rfc3339), has none of these; of the leap seconds that it has none is let through.
-It also takes host names of more than the 253 characters of RFC 1123. For patterns see `without_nul`.
+It also takes host names of more than the 253 characters of RFC 1123. For patterns see `exact_pattern`.
 """
 
 import copy
 from typing import Any, Final
 
-from tokenwire.chat.schema_patterns import without_nul
+from tokenwire.chat.schema_patterns import exact_pattern
 from tokenwire.chat.schema_walk import JsonSchema, subschemas
 
 _YEAR: Final = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
@@ -38,9 +38,9 @@ def exact(schema: Any) -> Any:
 
 def _rewrite(schema: JsonSchema) -> None:
     if isinstance(pattern := schema.get("pattern"), str):
-        schema["pattern"] = without_nul(pattern)
+        schema["pattern"] = exact_pattern(pattern)
     if isinstance(patterns := schema.get("patternProperties"), dict):
-        schema["patternProperties"] = {without_nul(pattern): values for pattern, values in patterns.items()}
+        schema["patternProperties"] = {exact_pattern(pattern): values for pattern, values in patterns.items()}
     if (of_format := _PATTERNS.get(str(schema.get("format")))) is not None:
         if "pattern" in schema:  # both are enforced
             schema["allOf"] = [*schema.get("allOf", []), {"pattern": of_format}]
