@@ -80,6 +80,13 @@ def test_an_answer_without_reasoning_has_no_reasoning_tokens(model: ServedModel)
     assert run.end().usage.reasoning_tokens == 0
 
 
+def test_the_end_of_text_is_no_reasoning_token(model: ServedModel) -> None:
+    run = Run(model, FORMS["open"])
+    run.feed(*outputs(model, "a dog", STOP))
+    usage = run.end().usage
+    assert usage.reasoning_tokens == usage.completion_tokens - 1
+
+
 def test_the_model_calls_a_tool(model: ServedModel) -> None:
     choice = complete(model, HERMES, f"I see.\n{CALL}")
     assert (choice.content, calls_of(choice)) == ("I see.", [("f", '{"x": 1}')])
@@ -117,6 +124,21 @@ def test_stop_strings_are_looked_for_in_the_content_only(model: ServedModel) -> 
     choice = complete(model, form, text, stop=["tent"])
     assert (choice.content, choice.stop_match, len(choice.tool_calls)) == ("con", "tent", 0)
     assert choice.finish_reason == Reason.FINISH_REASON_STOP
+
+
+def test_a_stop_token_among_calls_is_told(model: ServedModel) -> None:
+    (token_id,) = tokens_of(model, "!")
+    run = Run(model, HERMES, stop_token_ids=[token_id])
+    run.feed(*outputs(model, CALL, LENGTH)[:-1], output(token_id, finish=STOP))
+    [choice] = run.end().choices
+    assert (choice.finish_reason, choice.stop_match) == (Reason.FINISH_REASON_STOP, "!")
+
+
+def test_stop_strings_are_not_looked_for_before_min_tokens_reasoning_included(model: ServedModel) -> None:
+    text = "<think>a</think>!!!!"
+    num_thought = len(model.tokenizer.encode_text("<think>a</think>"))
+    choice = complete(model, THINKING, text, stop=["!"], min_tokens=num_thought + 2)
+    assert (choice.content, choice.stop_match) == ("!!", "!")
 
 
 def test_a_stop_string_ends_a_constrained_answer_only_where_it_is_complete(model: ServedModel) -> None:
@@ -199,7 +221,7 @@ def test_any_split_of_the_tokens_gives_the_parts_of_the_whole_text(
     assert Answer(choice.reasoning, choice.content, tuple(calls_of(choice))) == expected(text, FORMS[name], stop)
     joined = b"".join(each.bytes for each in choice.logprobs).decode(errors="ignore")
     assert text.startswith(joined)
-    assert bool(choice.stop_match) or joined == text
+    assert choice.content in joined if choice.stop_match else joined == text
     one_by_one = fold(model, FORMS[name], [[token_id] for token_id in ids], stop).choices[0]
     assert one_by_one.logprobs == choice.logprobs
     assert one_by_one.stop_match == choice.stop_match
