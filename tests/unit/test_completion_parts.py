@@ -146,6 +146,15 @@ def test_a_stop_string_ends_a_constrained_answer_only_where_it_is_complete(model
     assert (choice.content, choice.stop_match) == ("{a}{a}", "}")
 
 
+def test_a_token_that_reaches_into_a_stop_match_keeps_its_log_probability(model: ServedModel) -> None:
+    assert len(model.tokenizer.encode_text(" the")) == 1
+    choice = complete(model, THINKING, "<think>a</think>x the<", stop=["e<"], logprobs=True)
+    assert (choice.content, b"".join(each.bytes for each in choice.logprobs)) == (
+        "x th",
+        b"<think>a</think>x the",
+    )
+
+
 def test_a_constrained_answer_keeps_its_leading_space(tmp_path: Path) -> None:
     make_sentencepiece_tokenizer(tmp_path)
     model = ServedModel.load("tiny", make_info(tmp_path))
