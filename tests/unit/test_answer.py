@@ -19,7 +19,7 @@ OPEN, POSSIBLE = AnswerForm(Reasoning.OPEN), AnswerForm(Reasoning.POSSIBLE)
 HERMES = AnswerForm(tools=SYNTAXES["hermes"])
 LLAMA = AnswerForm(tools=SYNTAXES["llama3"])
 THINKING_HERMES = AnswerForm(Reasoning.POSSIBLE, SYNTAXES["hermes"])
-CONSTRAINED = AnswerForm(Reasoning.POSSIBLE, is_complete=str.isdigit)
+CONSTRAINED = AnswerForm(Reasoning.POSSIBLE, is_constrained=True)
 FORMS = {
     "plain": PLAIN,
     "open": OPEN,

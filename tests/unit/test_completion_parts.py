@@ -19,6 +19,7 @@ from tokenwire.chat.model import ServedModel
 from tokenwire.chat.reasoning import Reasoning
 from tokenwire.chat.tool_syntax import SYNTAXES
 from tokenwire.engine.protocol import FinishReason, SequenceOutput, TokenLogprobs
+from tokenwire.engine.text_grammar import TextGrammar
 from tokenwire.errors import ConstraintFailedError
 from tokenwire.v1.chat_pb2 import ChatCompletion, Choice, ServiceTier
 from tokenwire.v1.chat_pb2 import FinishReason as Reason
@@ -30,8 +31,8 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
 HERMES = AnswerForm(tools=SYNTAXES["hermes"])
 NAMED = AnswerForm(tools=SYNTAXES["hermes"], is_named=True)
 THINKING = AnswerForm(Reasoning.POSSIBLE)
-DIGITS = AnswerForm(is_complete=str.isdigit)
-BRACES = AnswerForm(is_complete=lambda text: bool(text) and text.count("{") == text.count("}"))
+DIGITS = AnswerForm(is_constrained=True)
+GROUPS = TextGrammar('start: ("{a}" | "{a}}")+')
 FORMS = {
     "thinking": THINKING,
     "open": AnswerForm(Reasoning.OPEN),
@@ -142,7 +143,9 @@ def test_stop_strings_are_not_looked_for_before_min_tokens_reasoning_included(mo
 
 
 def test_a_stop_string_ends_a_constrained_answer_only_where_it_is_complete(model: ServedModel) -> None:
-    choice = complete(model, BRACES, "{a}{a}}", stop=["}", "a}}"])
+    choice = complete(
+        model, AnswerForm(is_constrained=True, follow_content=GROUPS.follow), "{a}{a}}", stop=["}", "a}}"]
+    )
     assert (choice.content, choice.stop_match) == ("{a}{a}", "}")
 
 
@@ -160,7 +163,7 @@ def test_a_constrained_answer_keeps_its_leading_space(tmp_path: Path) -> None:
     model = ServedModel.load("tiny", make_info(tmp_path))
     fox = model.tokenizer.encode_text("fox")  # one word, which the tokenizer begins with a space
     contents = []
-    for form in (AnswerForm(), AnswerForm(is_complete=bool)):
+    for form in (AnswerForm(), AnswerForm(is_constrained=True)):
         run = Run(model, form)
         run.feed(output(*fox, finish=LENGTH))
         contents.append(run.end().choices[0].content)

@@ -49,7 +49,7 @@ async def test_free_text_has_no_grammar(engine: FakeEngine, model: ServedModel) 
     free = await prepared(engine, model, response_format={"text": {}})
     assert free.grammar is None
     assert free.form.tools is None
-    assert free.form.is_complete is None
+    assert not free.form.is_constrained
     assert engine.grammars == []
 
 
@@ -64,9 +64,11 @@ async def test_the_engine_checks_the_grammar_that_it_is_then_given(engine: FakeE
 async def test_a_stop_string_may_end_a_constrained_answer_only_where_it_is_complete(
     engine: FakeEngine, model: ServedModel
 ) -> None:
-    form = (await prepared(engine, model, response_format={"regex": "[a-z]+( [a-z]+)*"})).form
-    assert form.is_complete is not None
-    assert [form.is_complete(text) for text in ("one", "one two", "one ", "")] == [True, True, False, False]
+    form = (await prepared(engine, model, response_format={"regex": "[a-z]+( [a-z]+)*"}, stop=[" "])).form
+    assert form.is_constrained
+    assert form.follow_content is not None
+    content = form.follow_content()
+    assert [content.is_complete_with(text) for text in ("one", "one two", "one ", "")] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(("schema", "words"), [(NOT_ENFORCED, "`not` at /properties/city"), (OVERLAPPING, "oneOf")])

@@ -12,6 +12,20 @@ LETTERS = st.text("abc", max_size=30)
 STOPS = st.lists(st.text("abc", min_size=1, max_size=5), max_size=4)
 
 
+class Followed:
+    """A text that may end where a rule says."""
+
+    def __init__(self, may_end: Callable[[str], bool]) -> None:
+        self._may_end = may_end
+        self._text = ""
+
+    def push(self, text: str) -> None:
+        self._text += text
+
+    def is_complete_with(self, text: str) -> bool:
+        return self._may_end(self._text + text)
+
+
 def always(text: str) -> bool:
     return True
 
@@ -28,10 +42,8 @@ def naive(text: str, stops: Sequence[str], may_end: Callable[[str], bool] = alwa
     return text, None
 
 
-def run(
-    pieces: Sequence[str], stops: Sequence[str], may_end: Callable[[str], bool] | None = None
-) -> tuple[str, str | None]:
-    matcher, text = StopMatcher(stops, may_end=may_end), ""
+def run(pieces: Sequence[str], stops: Sequence[str], may_end: Callable[[str], bool] = always) -> tuple[str, str | None]:
+    matcher, text = StopMatcher(stops, followed=Followed(may_end)), ""
     for piece in pieces:
         result = matcher.push(piece)
         text += result.text
@@ -55,7 +67,7 @@ def test_matches_may_overlap_where_the_first_does_not_end_the_text() -> None:
 
 
 def test_text_that_is_skipped_is_not_searched_but_counts_for_the_question_whether_the_text_may_end() -> None:
-    matcher = StopMatcher(["b"], may_end=is_even)
+    matcher = StopMatcher(["b"], followed=Followed(is_even))
     matcher.skip("ab")
     assert [matcher.push(piece).match for piece in ("a", "b", "a", "ab")] == [None, None, None, "b"]
 

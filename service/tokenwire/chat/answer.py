@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tokenwire.chat.reasoning import AFTER_THINK, THINK, THINK_END, Reasoning
-from tokenwire.chat.stop import unfinished_suffix
+from tokenwire.chat.stop import GrowingText, unfinished_suffix
 from tokenwire.chat.tool_calls import ToolCallParser
 from tokenwire.chat.tool_syntax import ToolSyntax
 from tokenwire.v1.chat_pb2 import ToolCallDelta
@@ -23,14 +23,10 @@ class AnswerForm:
     """The syntax of the calls to look for; None: none are looked for."""
     is_named: bool = False
     """`tool_choice` names a function: its call is what the answer is, so the finish reason is STOP."""
-    is_complete: Callable[[str], bool] | None = None
-    """Whether a content would be a whole answer. Given if and only if `response_format` constrains the content: then
-    every character of it counts, and a stop string ends it only where the content before is complete."""
-
-    @property
-    def is_constrained(self) -> bool:
-        """Whether every character of the content counts."""
-        return self.is_complete is not None
+    is_constrained: bool = False
+    """`response_format` constrains the content: every character of it counts."""
+    follow_content: Callable[[], GrowingText] | None = None
+    """Where the content is constrained and there are stop strings: follows a content, to say where it may end."""
 
     @property
     def marks(self) -> tuple[str, ...]:

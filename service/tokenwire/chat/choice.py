@@ -36,7 +36,7 @@ class ChoiceText:
         self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer, marks=form.marks, keeps_leading_spaces=form.is_constrained)
         self._parser = AnswerParser(form)
-        self._matcher = StopMatcher(stop, may_end=form.is_complete)
+        self._matcher = StopMatcher(stop, followed=form.follow_content() if form.follow_content else None)
         self._min_tokens = min_tokens
         self._num_decoded = 0  # characters
         self._search_start = 0  # in characters of the text

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from tokenwire.chat.answer import AnswerForm
 from tokenwire.chat.grammar import Rule, json_rule
@@ -16,8 +15,8 @@ from tokenwire.chat.template import Prompt
 from tokenwire.chat.tokenizer import ChatTokenizer
 from tokenwire.chat.tool_choice import active_tools, resolved_choice
 from tokenwire.chat.tool_grammar import tool_rule
-from tokenwire.engine.grammar import accepts
 from tokenwire.engine.protocol import Engine, GrammarError
+from tokenwire.engine.text_grammar import TextGrammar
 from tokenwire.errors import ConstraintInvalidError, Violation
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, FunctionDefinition, Tool
 
@@ -64,7 +63,8 @@ async def prepare(request: ChatCompletionRequest, *, model: ServedModel, engine:
     if rule is None:
         return Prepared(prompt, None, AnswerForm(reasoning=reasoning))
     grammar = await _format_grammar(request, rule, reasoning, model=model, engine=engine)
-    return Prepared(prompt, grammar, AnswerForm(reasoning=reasoning, is_complete=partial(accepts, rule.grammar())))
+    follow = (await asyncio.to_thread(TextGrammar, rule.grammar())).follow if request.stop else None
+    return Prepared(prompt, grammar, AnswerForm(reasoning=reasoning, is_constrained=True, follow_content=follow))
 
 
 async def _format_grammar(

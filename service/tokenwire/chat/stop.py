@@ -1,7 +1,20 @@
 """Stop strings: finds them in text that arrives piece by piece, and holds back no more than may still become one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class GrowingText(Protocol):
+    """A text that may end in some places only."""
+
+    def push(self, text: str) -> None:
+        """The text grows by this."""
+        ...
+
+    def is_complete_with(self, text: str) -> bool:
+        """Whether the text may end after this, were it to grow by this."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +33,10 @@ class StopMatcher:
     not depend on how the text was cut into pieces. Nothing may be pushed after a match.
     """
 
-    def __init__(self, stops: Sequence[str], *, may_end: Callable[[str], bool] | None = None) -> None:
-        """`may_end` says whether the text may end where a match would cut it; where not, the match is ordinary text."""
+    def __init__(self, stops: Sequence[str], *, followed: GrowingText | None = None) -> None:
+        """`followed`, empty so far, says where the text may end; a match that would end it elsewhere is text."""
         self._stops = tuple(stops)
-        self._may_end = may_end
-        self._passed: list[str] = []  # only for `may_end`
+        self._followed = followed
         self._held = ""
 
     @property
@@ -34,15 +46,15 @@ class StopMatcher:
 
     def skip(self, text: str) -> None:
         """Take the text's beginning, which is not searched."""
-        if self._may_end is not None:
-            self._passed.append(text)
+        if self._followed is not None:
+            self._followed.push(text)
 
     def push(self, text: str) -> StopResult:
         """Take the next piece of the text."""
         num_searched = len(self._held)
         text = self._held + text
         for start, stop in self._matches(text, num_searched):
-            if self._may_end is None or self._may_end("".join((*self._passed, text[:start]))):
+            if self._followed is None or self._followed.is_complete_with(text[:start]):
                 self._held = ""
                 return StopResult(text[:start], stop)
         cut = len(text) - unfinished_suffix(text, self._stops)

@@ -53,7 +53,7 @@ class GrammarCompiler:
 
 def accepts(grammar: str, text: str) -> bool:
     """Whether a text is complete by a grammar without special tokens that `Engine.check_grammar` has accepted."""
-    matcher = _bytewise(grammar).deep_copy()
+    matcher = bytewise(grammar).deep_copy()
     return matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
 
 
@@ -85,7 +85,8 @@ def _byte_tokenizer() -> LLTokenizer:
 
 
 @lru_cache(maxsize=64)
-def _bytewise(grammar: str) -> LLMatcher:
+def bytewise(grammar: str) -> LLMatcher:
+    """At the beginning of a text of bytes, not of a model's tokens; to be copied. Raises `GrammarError`."""
     return _compile(_byte_tokenizer(), grammar)
 
 
