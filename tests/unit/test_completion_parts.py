@@ -187,6 +187,20 @@ def test_marks_that_are_special_tokens_are_read_and_others_have_no_text(tmp_path
     assert [each.token_id for each in choice.logprobs] == [*ids, END]
 
 
+def test_log_probabilities_have_the_text_of_all_marks(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    tags = [AddedToken(tag, special=True, normalized=False) for tag in ("<tool_call>", "</tool_call>", "<think>")]
+    tokenizer.add_special_tokens(tags)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    model = ServedModel.load("tiny", make_info(tmp_path, vocabulary_size=512))
+    text = f"<think>a</think>{CALL}"
+    pieces = model.tokenizer.special_pieces(text)
+    ids = [i for piece in pieces for i in ([piece] if isinstance(piece, int) else model.tokenizer.encode_text(piece))]
+    run = Run(model, FORMS["thinking hermes"], logprobs=True)
+    run.feed(scored(*ids, finish=LENGTH))
+    assert b"".join(each.bytes for each in run.end().choices[0].logprobs) == text.encode()
+
+
 def test_a_call_is_streamed_as_it_is_written(model: ServedModel) -> None:
     run = Run(model, HERMES)
     deltas = [event.delta for each in outputs(model, CALL, LENGTH) for event in run.feed(each)]

@@ -42,8 +42,10 @@ def naive(text: str, stops: Sequence[str], may_end: Callable[[str], bool] = alwa
     return text, None
 
 
-def run(pieces: Sequence[str], stops: Sequence[str], may_end: Callable[[str], bool] = always) -> tuple[str, str | None]:
-    matcher, text = StopMatcher(stops, followed=Followed(may_end)), ""
+def run(
+    pieces: Sequence[str], stops: Sequence[str], may_end: Callable[[str], bool] | None = None
+) -> tuple[str, str | None]:
+    matcher, text = StopMatcher(stops, followed=Followed(may_end) if may_end else None), ""
     for piece in pieces:
         result = matcher.push(piece)
         text += result.text

@@ -34,8 +34,7 @@ class AnswerForm:
         marks = (THINK, THINK_END) if self.reasoning is not Reasoning.NONE else ()
         if self.tools is None:
             return marks
-        tools = self.tools
-        return (*marks, tools.begin, tools.before_name, tools.before_arguments, tools.separator, tools.end)
+        return (*marks, *self.tools.marks)
 
 
 @dataclass(slots=True)

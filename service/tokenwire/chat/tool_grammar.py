@@ -10,6 +10,8 @@ from tokenwire.chat.tokenizer import ChatTokenizer
 from tokenwire.chat.tool_syntax import ToolSyntax
 from tokenwire.v1.chat_pb2 import Tool, ToolChoice, ToolChoiceMode
 
+_SPACE = r"/[ \t\r\n]*/"
+
 
 def tool_rule(
     tools: Iterable[Tool],
@@ -57,9 +59,9 @@ def _text_and_trigger(syntax: ToolSyntax, tokenizer: ChatTokenizer) -> list[str]
 
     Text with the trigger spelled in it, or beginning as reasoning does, would be read as what it is not.
     """
-    not_thought = f"~({json.dumps(THINK)} {ANY})"
+    not_thought = f"~({_SPACE} {json.dumps(THINK)} {ANY})"
     if not syntax.only_at_start:
         text = f"TEXT: {without(syntax.trigger)} & {not_thought}"
         return [text, up_to(syntax.trigger, text="TEXT", rule="first", tokenizer=tokenizer)]
-    not_call = f"~(/[ \\t\\r\\n]*/ {json.dumps(syntax.trigger)} {ANY})"
+    not_call = f"~({_SPACE} {json.dumps(syntax.trigger)} {ANY})"
     return [f"TEXT: {ANY} & {not_call} & {not_thought}", f"first: {written(syntax.trigger, tokenizer)}"]

@@ -25,6 +25,12 @@ class ToolSyntax:
     only_at_start: bool = False
     """Calls stand at the very start of the answer; elsewhere the trigger is text."""
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """All that is written around names and arguments."""
+        around_call = (self.before_name, self.before_arguments, self.after_arguments)
+        return (self.begin, *around_call, self.separator, self.end)
+
 
 _HERMES = ToolSyntax(
     name="hermes",
