@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
 from contextlib import suppress
 
+from tokenwire.engine.grammar_checker import GrammarChecker
 from tokenwire.engine.protocol import (
     Abort,
     Command,
@@ -18,13 +19,16 @@ from tokenwire.engine.protocol import (
     EngineStartError,
     FinishReason,
     GenerationRequest,
+    Preempt,
     Progress,
     Ready,
     SequenceOutput,
+    SetVocabulary,
     Shutdown,
     StartFailed,
     StepFrame,
     Submit,
+    Vocabulary,
 )
 from tokenwire.engine.wire import PeerGoneError, encode_frame, read_frame
 from tokenwire.errors import EngineFaultError
@@ -37,6 +41,10 @@ OPENMP_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "20000",
 }
+GRAMMAR_ENVIRONMENT = {
+    # The stack, in bytes, of llguidance's threads: far more than a trial of a grammar may take.
+    "RUST_MIN_STACK": str(8 << 20),
+}
 
 
 class EngineProcess:
@@ -48,6 +56,7 @@ class EngineProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._dispatching: asyncio.Task[None] | None = None
         self._generations: dict[str, ProcessGeneration] = {}
+        self._checker: GrammarChecker | None = None
         self._load = EngineLoad()
         self._load_changed = asyncio.Event()
         self._is_dead = False
@@ -64,7 +73,12 @@ class EngineProcess:
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
-                env={**OPENMP_ENVIRONMENT, **os.environ, "TQDM_DISABLE": "1"},  # the engine reports its own progress
+                env={
+                    **OPENMP_ENVIRONMENT,
+                    **os.environ,
+                    **GRAMMAR_ENVIRONMENT,
+                    "TQDM_DISABLE": "1",  # the engine reports its own progress
+                },
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(encode_frame(self._options))
@@ -94,6 +108,23 @@ class EngineProcess:
         if self._dispatching is not None:
             await asyncio.wait([self._dispatching])
 
+    async def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """As `Engine.set_vocabulary`. Raises `EngineStartError` if the process that checks grammars does not start."""
+        self._send(SetVocabulary(vocabulary))
+        checker = GrammarChecker(vocabulary)
+        await checker.start()
+        self._checker = checker
+
+    async def check_grammar(self, grammar: str) -> None:
+        """As `Engine.check_grammar`. Raises `EngineFaultError`, too, when the engine is dead."""
+        if self._checker is None or self._is_dead:
+            raise EngineFaultError("the engine process ended")
+        await self._checker.check(grammar)
+
+    def preempt(self) -> None:
+        """Preempt every running sequence. For tests."""
+        self._send(Preempt())
+
     def generate(self, request: GenerationRequest) -> "ProcessGeneration":
         """Queue a request. Raises `EngineFaultError` when the engine is dead."""
         if self._is_dead:
@@ -108,6 +139,8 @@ class EngineProcess:
         if self._writer is not None and not self._writer.is_closing():
             self._send(Shutdown())
             self._writer.close()
+        if self._checker is not None:
+            await self._checker.stop()
         if self._process is not None:
             await _wait_or_kill(self._process, STOP_TIMEOUT_S if self._dispatching is not None else 0)
         if self._dispatching is not None:

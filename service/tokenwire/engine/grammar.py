@@ -12,9 +12,9 @@ from tokenwire.engine.protocol import GrammarError, Vocabulary
 
 MAX_ERROR_LENGTH = 300
 _LIMITS = LLParserLimits(
-    max_items_in_row=1000,
+    max_items_in_row=4000,  # an object of 1,000 optional properties
     step_lexer_fuel=100_000,  # about 7 ms
-    step_max_items=20_000,  # about 1 ms
+    step_max_items=5_000,  # about 20 ms where a grammar is ambiguous, else far less
     max_lexer_states=20_000,  # of up to 2 KiB, in each sequence
     verbose_errors=False,  # they would print the grammar and the parser's state
 )
@@ -30,6 +30,10 @@ class Grammar(Protocol):
 
     def deep_copy(self) -> LLMatcher:
         """A matcher at the beginning of a text."""
+        ...
+
+    def compute_bitmask(self) -> bytes:
+        """Which tokens may come first."""
         ...
 
 

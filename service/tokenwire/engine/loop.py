@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 import torch
 
@@ -19,6 +20,8 @@ from tokenwire.engine.device import (
     quiet_libraries,
     requested_dtype,
 )
+from tokenwire.engine.grammar import Grammar
+from tokenwire.engine.grammar_pool import GrammarPool
 from tokenwire.engine.kv_cache import count_blocks
 from tokenwire.engine.model import load_model
 from tokenwire.engine.protocol import (
@@ -30,8 +33,11 @@ from tokenwire.engine.protocol import (
     EngineStartError,
     FinishReason,
     GenerationRequest,
+    GrammarError,
+    Preempt,
     Progress,
     SequenceOutput,
+    SetVocabulary,
     Shutdown,
     StepFrame,
     Submit,
@@ -44,13 +50,27 @@ from tokenwire.engine.wire import FrameSocket
 logger = logging.getLogger("tokenwire.engine")
 
 
+@dataclass(slots=True)
+class _Compiling:
+    """A request that is not in line yet, for its grammar is being compiled."""
+
+    request: GenerationRequest
+    arrival_s: float
+    grammar: Future[Grammar]
+    dropped: set[int] = field(default_factory=set)
+    """Sequences that were aborted meanwhile."""
+
+
 class EngineLoop:
     """Takes commands, steps, and sends one frame a step."""
 
-    def __init__(self, scheduler: Scheduler, runner: ModelRunner, frames: FrameSocket) -> None:
+    def __init__(self, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler, frames: FrameSocket) -> None:
         self._scheduler = scheduler
         self._runner = runner
+        self._sampler = sampler
         self._frames = frames
+        self._grammars: GrammarPool | None = None
+        self._compiling: dict[str, _Compiling] = {}
         self._num_steps = 0
 
     @property
@@ -59,13 +79,14 @@ class EngineLoop:
         return self._scheduler.load(self._num_steps)
 
     def run(self) -> None:
-        """Step until the front end says `Shutdown`; while there is nothing to do, wait for a command."""
+        """Step until the front end says `Shutdown`; while there is nothing to do, wait for a command or a grammar."""
         while True:
             outputs: list[SequenceOutput] = []
-            for command in self._frames.receive(wait=not self._scheduler.has_work):
+            for command in self._frames.receive(wait=not self._scheduler.has_work, beside=self._grammars):
                 if isinstance(command, Shutdown):
                     return
                 outputs += self._handle(command)
+            outputs += self._submit_compiled()
             if self._scheduler.has_work:
                 outputs += self._step()
             self._frames.send(StepFrame(tuple(outputs), self.load))
@@ -73,22 +94,60 @@ class EngineLoop:
     def _handle(self, command: Command) -> tuple[SequenceOutput, ...]:
         match command:
             case Submit(request):
-                return self._submit(request)
+                return self._submit(request, time.monotonic())
             case Abort(request_id, index):
-                return self._scheduler.abort(request_id, index)
+                return self._abort(request_id, index)
+            case SetVocabulary(vocabulary):
+                self._grammars = GrammarPool(self._sampler.set_vocabulary(vocabulary))
+            case Preempt():
+                self._scheduler.preempt_all()
             case _:
                 raise TypeError(f"unknown command {command!r}")
+        return ()
 
-    def _submit(self, request: GenerationRequest) -> tuple[SequenceOutput, ...]:
+    def _submit(self, request: GenerationRequest, now: float) -> tuple[SequenceOutput, ...]:
         try:
-            self._scheduler.submit(request, time.monotonic())
+            if (request.sampling.grammar is not None or request.sampling.bad_words) and self._grammars is None:
+                raise ValueError("grammars and bad words need a vocabulary")
+            if request.sampling.grammar is not None and self._grammars is not None:
+                compiled = self._grammars.compile(request.sampling.grammar)
+                self._compiling[request.request_id] = _Compiling(request, now, compiled)
+            else:
+                self._scheduler.submit(request, now)
         except ValueError:
             # The front end lets no such request through. If it does, the others must not pay for it.
             logger.exception("refused request %s", request.request_id)
-            return tuple(
-                SequenceOutput(request.request_id, index, finish_reason=FinishReason.FAULT)
-                for index in range(request.n)
-            )
+            return _ended(request, FinishReason.FAULT)
+        return ()
+
+    def _submit_compiled(self) -> tuple[SequenceOutput, ...]:
+        """Put the requests in line whose grammars are ready."""
+        if self._grammars is not None:
+            self._grammars.drain()
+        outputs: list[SequenceOutput] = []
+        for waiting in [waiting for waiting in self._compiling.values() if waiting.grammar.done()]:
+            request = waiting.request
+            del self._compiling[request.request_id]
+            try:
+                self._scheduler.submit(request, waiting.arrival_s, waiting.grammar.result())
+            except GrammarError:
+                logger.exception("the grammar of request %s was accepted and does not compile", request.request_id)
+                outputs += _ended(request, FinishReason.CONSTRAINT_FAILED)
+            except ValueError:
+                logger.exception("refused request %s", request.request_id)
+                outputs += _ended(request, FinishReason.FAULT)
+            for index in waiting.dropped:
+                outputs += self._scheduler.abort(request.request_id, index)
+        return tuple(outputs)
+
+    def _abort(self, request_id: str, index: int | None) -> tuple[SequenceOutput, ...]:
+        waiting = self._compiling.get(request_id)
+        if waiting is None:
+            return self._scheduler.abort(request_id, index)
+        if index is None:
+            del self._compiling[request_id]
+            return _ended(waiting.request, FinishReason.ABORTED)
+        waiting.dropped.add(index)  # and told when the request is in line
         return ()
 
     def _step(self) -> tuple[SequenceOutput, ...]:
@@ -98,12 +157,18 @@ class EngineLoop:
         return self._scheduler.commit(plan, result)
 
 
+def _ended(request: GenerationRequest, reason: FinishReason) -> tuple[SequenceOutput, ...]:
+    """The end of all sequences of a request that never ran."""
+    return tuple(SequenceOutput(request.request_id, index, finish_reason=reason) for index in range(request.n))
+
+
 @dataclass(frozen=True, slots=True)
 class AssembledEngine:
     """The parts of a loaded engine."""
 
     scheduler: Scheduler
     runner: ModelRunner
+    sampler: Sampler
     info: EngineInfo
 
 
@@ -177,7 +242,7 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         weights_fingerprint=weights_fingerprint(folder, dtype=dtype),
     )
     runner = ModelRunner(model, sampler, block_size=options.block_size, chunking=chunking)
-    return AssembledEngine(scheduler, runner, info)
+    return AssembledEngine(scheduler, runner, sampler, info)
 
 
 def _check_options(options: EngineOptions, chunking: Chunking) -> None:

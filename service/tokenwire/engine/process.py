@@ -34,7 +34,7 @@ def _serve(frames: FrameSocket, options: EngineOptions) -> None:
     from tokenwire.engine.loop import EngineLoop, build_engine
 
     engine = build_engine(options, on_progress=frames.send)
-    loop = EngineLoop(engine.scheduler, engine.runner, frames)
+    loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames)
     frames.send(Ready(info=engine.info, load=loop.load))
     loop.run()
 

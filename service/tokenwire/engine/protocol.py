@@ -247,6 +247,27 @@ class StepFrame:
 
 Event = Progress | Ready | StartFailed | StepFrame
 
+# Front end ↔ the process that tries out grammars.
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A grammar to try out."""
+
+    trial_id: int
+    grammar: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came out of a trial."""
+
+    trial_id: int
+    refusal: str | None
+    """Why the grammar cannot be enforced, for the caller; None where it can."""
+    is_lasting: bool = True
+    """Whether another trial would end so, too."""
+
 
 class EngineStartError(Exception):
     """The engine could not start; the message is for the operator."""

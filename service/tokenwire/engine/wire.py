@@ -9,7 +9,7 @@ import pickle
 import select
 import socket
 import struct
-from typing import Any
+from typing import Any, Protocol
 
 _HEADER = struct.Struct("<I")
 _RECEIVE_BYTES = 1 << 18
@@ -17,6 +17,14 @@ _RECEIVE_BYTES = 1 << 18
 
 class PeerGoneError(Exception):
     """The other end closed the pair."""
+
+
+class HasFileno(Protocol):
+    """Something for `select`."""
+
+    def fileno(self) -> int:
+        """Its file descriptor."""
+        ...
 
 
 def encode_frame(message: object) -> bytes:
@@ -42,6 +50,10 @@ class FrameSocket:
         self._socket = sock
         self._buffer = bytearray()
 
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
+
     def send(self, message: object) -> None:
         """Send one message. Raises `PeerGoneError`."""
         try:
@@ -49,10 +61,13 @@ class FrameSocket:
         except ConnectionError as error:
             raise PeerGoneError from error
 
-    def receive(self, *, wait: bool) -> list[Any]:
-        """All messages that are there; with `wait`, at least one. Raises `PeerGoneError`."""
+    def receive(self, *, wait: bool, beside: HasFileno | None = None) -> list[Any]:
+        """All messages that are there; with `wait`, at least one, unless `beside` is readable before it comes.
+
+        Raises `PeerGoneError`.
+        """
         messages = self._complete_frames()
-        while self._is_readable(wait=wait and not messages):
+        while self._is_readable(wait=wait and not messages, beside=beside):
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
             except ConnectionError as error:
@@ -63,8 +78,9 @@ class FrameSocket:
             messages += self._complete_frames()
         return messages
 
-    def _is_readable(self, *, wait: bool) -> bool:
-        return bool(select.select([self._socket], [], [], None if wait else 0)[0])
+    def _is_readable(self, *, wait: bool, beside: HasFileno | None) -> bool:
+        sources = [self._socket] if beside is None else [self._socket, beside]
+        return self._socket in select.select(sources, [], [], None if wait else 0)[0]
 
     def _complete_frames(self) -> list[Any]:
         messages = []
