@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from support.made_up_model import make, request, run, unbroken
-from tokenwire.engine.chunks import StepPlan
-from tokenwire.engine.protocol import FinishReason, SamplingParams, SequenceOutput
+from support.made_up_model import FREE, make, request, run, score, unbroken
+from tokenwire.engine.chunks import Chunk, Chunking, StepPlan
+from tokenwire.engine.protocol import FinishReason, SamplingParams, SequenceOutput, TokenLogprobs
 from tokenwire.engine.sample import StepResult
 
 
@@ -17,6 +17,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     """Random requests over a pool that is too small for them; every answer must be that of an unbroken run."""
 
     CONTEXT, BLOCK_SIZE, BLOCKS, RUNNING, STEP_TOKENS = 24, 4, 6, 4, 8
+    CHUNKING = FREE
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,21 +27,26 @@ class SchedulerMachine(RuleBasedStateMachine):
             running=self.RUNNING,
             tokens=self.STEP_TOKENS,
             context=self.CONTEXT,
+            chunking=self.CHUNKING,
         )
         self.expected: dict[tuple[str, int], tuple[list[int], FinishReason]] = {}
         self.answers: dict[tuple[str, int], list[int]] = defaultdict(list)
-        self.kv: dict[int, list[tuple[int, ...]]] = {}
+        self.prompt_logprobs: dict[str, list[TokenLogprobs]] = {}
+        """Those that are still to come of the live requests that asked for them."""
+        self.kv: dict[int, list[object]] = {}
         self.submitted = 0
 
     @rule(
         prefix=st.sampled_from([1, 2]),
-        shared=st.integers(0, 8),
+        shared=st.integers(0, 12),
         tail=st.lists(st.integers(0, 3), min_size=1, max_size=4),
         n=st.integers(1, 3),
-        max_tokens=st.integers(1, 12),
+        max_tokens=st.integers(1, 8),
         seed=st.integers(0, 3),
         ignore_eos=st.booleans(),
         stop_token_ids=st.sampled_from([(), (3,), (4, 5)]),
+        priority=st.integers(-1, 1),
+        scored=st.booleans(),
     )
     def submit(
         self,
@@ -52,12 +58,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         seed: int,
         ignore_eos: bool,
         stop_token_ids: tuple[int, ...],
+        priority: int,
+        scored: bool,
     ) -> None:
         name = f"r{self.submitted}"
         self.submitted += 1
         sampling = SamplingParams(seed, max_tokens, ignore_eos=ignore_eos, stop_token_ids=stop_token_ids)
         prompt = [prefix] * shared + tail
-        self.scheduler.submit(request(name, prompt, n=n, sampling=sampling), 0.0)
+        submitted = request(name, prompt, n=n, sampling=sampling)
+        self.scheduler.submit(replace(submitted, priority=priority, prompt_logprobs=0 if scored else None), 0.0)
+        if scored:
+            self.prompt_logprobs[name] = [score(position) for position in range(len(prompt) - 1)]
         for index in range(n):
             self.expected[name, index] = unbroken(tuple(prompt), replace(sampling, seed=seed + index))
 
@@ -72,6 +83,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for key in live:
             del self.expected[key]
             self.answers.pop(key, None)
+        self.forget(name)
 
     @precondition(lambda self: self.expected)
     @rule(data=st.data(), aborts=st.booleans())
@@ -87,12 +99,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     def check(self, plan: StepPlan) -> None:
         """A step does work, keeps its limits, and writes to no block that somebody else reads."""
         pool = self.scheduler._pool
+        could_run = [sequence.priority for sequence in self.scheduler._waiting if sequence.may_start]
+        assert max(could_run, default=-9) <= max(sequence.priority for sequence in self.scheduler._running)
         assert 0 < plan.num_tokens <= self.STEP_TOKENS
         assert len({chunk.sequence.slot for chunk in plan.chunks}) == len(plan.chunks)
         for chunk in plan.chunks:
             table = chunk.sequence.block_table
             assert chunk.count > 0
-            assert chunk.start + chunk.count <= len(table) * self.BLOCK_SIZE
+            assert chunk.end <= len(table) * self.BLOCK_SIZE
+            assert not chunk.scored or chunk.start <= chunk.scored.start < chunk.scored.stop <= chunk.end
+            assert [position for piece in self.CHUNKING.pieces(chunk) for position in piece] == [
+                *range(chunk.start, chunk.end)
+            ]
             assert chunk.sequence.slot in range(self.RUNNING)
             for block in table[chunk.start // self.BLOCK_SIZE :]:
                 assert pool.ref_count(block) == 1
@@ -102,14 +120,26 @@ class SchedulerMachine(RuleBasedStateMachine):
         """The made-up model with a made-up cache: what a position wrote to its block must still be there."""
         for chunk in plan.chunks:
             token_ids = chunk.sequence.token_ids
-            for position in range(chunk.start, chunk.start + chunk.count):
-                rows = self.kv.setdefault(self.block(chunk.sequence.block_table, position), [()] * self.BLOCK_SIZE)
-                rows[position % self.BLOCK_SIZE] = tuple(token_ids[: position + 1])
+            for piece in self.CHUNKING.pieces(chunk):
+                for position in piece:
+                    rows = self.kv.setdefault(self.block(chunk.sequence.block_table, position), [()] * self.BLOCK_SIZE)
+                    rows[position % self.BLOCK_SIZE] = tuple(token_ids[: position + 1]), self.shape(piece)
         for chunk in plan.chunks:
-            for position in range(chunk.start + chunk.count):
+            for position in range(chunk.end):
                 rows = self.kv[self.block(chunk.sequence.block_table, position)]
-                assert rows[position % self.BLOCK_SIZE] == tuple(chunk.sequence.token_ids[: position + 1])
+                prefix, expected = tuple(chunk.sequence.token_ids[: position + 1]), self.expected_piece(chunk, position)
+                assert rows[position % self.BLOCK_SIZE] == (prefix, self.shape(expected))
         return run(plan)
+
+    def shape(self, piece: range) -> range | None:
+        """What of the way of computing KV must never change: nothing, unless chunks are fixed."""
+        return None if self.CHUNKING.size is None else piece
+
+    def expected_piece(self, chunk: Chunk, position: int) -> range:
+        """Fixed chunks in the prompt, one token at a time behind it."""
+        size, prompt = self.CHUNKING.size or 1, chunk.sequence.num_prompt_tokens
+        start = position // size * size
+        return range(position, position + 1) if position >= prompt else range(start, min(start + size, prompt))
 
     def block(self, table: list[int], position: int) -> int:
         return table[position // self.BLOCK_SIZE]
@@ -117,8 +147,24 @@ class SchedulerMachine(RuleBasedStateMachine):
     def take(self, output: SequenceOutput) -> None:
         key = output.request_id, output.index
         self.answers[key] += output.token_ids
+        if output.prompt_logprobs:
+            assert output.index == min(index for name, index in self.expected if name == output.request_id)
+            awaited = self.prompt_logprobs[output.request_id]
+            assert awaited[: len(output.prompt_logprobs)] == list(output.prompt_logprobs)
+            del awaited[: len(output.prompt_logprobs)]
+        if output.token_ids:
+            assert not self.prompt_logprobs.get(output.request_id)
         if output.finish_reason is not None:
             assert (self.answers.pop(key), output.finish_reason) == self.expected.pop(key)
+            self.forget(output.request_id)
+
+    def forget(self, name: str) -> None:
+        if all(live != name for live, _ in self.expected):
+            self.prompt_logprobs.pop(name, None)
+
+    @rule()
+    def preempt(self) -> None:
+        self.scheduler.preempt_all()
 
     @invariant()
     def no_block_is_leaked_or_shared_wrongly(self) -> None:
@@ -142,5 +188,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.check_integrity()
 
 
+class FixedChunksMachine(SchedulerMachine):
+    """The same in deterministic mode: a token's KV is always computed in the same shape."""
+
+    STEP_TOKENS = 13
+    CHUNKING = Chunking(8)
+
+
 TestSchedulerMachine = SchedulerMachine.TestCase
 TestSchedulerMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestFixedChunksMachine = FixedChunksMachine.TestCase
+TestFixedChunksMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
