@@ -160,6 +160,4 @@ def _told(gap: SchemaGap) -> str:
 
 
 def _not_enforceable(problems: Sequence[tuple[str, str]]) -> ConstraintInvalidError:
-    return ConstraintInvalidError(
-        [Violation(field, f"`{field}` cannot be enforced: {reason}") for field, reason in problems]
-    )
+    return ConstraintInvalidError([Violation(field, f"`{field}`: {reason}") for field, reason in problems])
