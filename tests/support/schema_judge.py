@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
@@ -25,12 +25,19 @@ class SchemaJudge:
     def problem(self, answer: str) -> str | None:
         """Why the answer is not valid; None if it is."""
         try:
-            value = json.loads(answer, parse_float=Decimal)
+            value = json.loads(answer, parse_float=_number)
         except ValueError as error:
             return f"no JSON: {error}"
         for problem in self._validator.iter_errors(value):
             return f"{problem.validator}: {problem.message}"
         return None if _in_order(value, self._schema) else "keys are not in the order of the schema"
+
+
+def _number(text: str) -> Decimal | float:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent that no decimal has
+        return float(text)
 
 
 def _pattern(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[ValidationError]:

@@ -11,6 +11,9 @@ from tokenwire.v1.chat_pb2 import Choice, FinishReason
 from tokenwire_client import AsyncClient, json_schema
 from tokenwire_client.errors import ConstraintFailedError, ConstraintInvalidError
 
+MIN_COMPLETE_SHARE = 0.9
+"""Of the answers to bounded schemas, with tokens enough."""
+
 
 @dataclass(slots=True)
 class ProofReport:
@@ -33,11 +36,6 @@ class ProofReport:
     def complete_share(self) -> float:
         """Complete answers of all, from 0 to 1."""
         return self.complete / max(self.answers, 1)
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether no answer is invalid, none failed, and at least 90 % are complete."""
-        return not self.invalid and not self.failed and self.complete_share >= 0.9
 
 
 async def prove(
