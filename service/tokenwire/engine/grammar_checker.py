@@ -18,7 +18,7 @@ from tokenwire.errors import EngineFaultError
 MAX_REMEMBERED = 4096
 MAX_DEATHS = 3
 """How often the process may die while it has a grammar."""
-RESTART_PAUSE_S = 1.0
+RESTART_PAUSE_S = 0.5
 """After a start that failed."""
 
 
@@ -38,6 +38,7 @@ class GrammarChecker:
         self._vocabulary = vocabulary
         self._process: Process | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._is_ready = False
         self._serving: asyncio.Task[None] | None = None
         self._trial_ids = count()
         self._questions: dict[str, _Question] = {}  # by grammar
@@ -85,13 +86,19 @@ class GrammarChecker:
 
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-P", "-m", "tokenwire.engine.grammar_trial", str(theirs.fileno())]
-            self._process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()], stdin=DEVNULL)
-        reader, writer = await asyncio.open_connection(sock=ours)
-        writer.write(encode_frame(self._vocabulary))
+        try:
+            with theirs:
+                command = [sys.executable, "-P", "-m", "tokenwire.engine.grammar_trial", str(theirs.fileno())]
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, pass_fds=[theirs.fileno()], stdin=DEVNULL
+                )
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        self._writer.write(encode_frame(self._vocabulary))
         await read_frame(reader)
-        self._writer = writer
+        self._is_ready = True
         return reader
 
     async def _serve(self, reader: asyncio.StreamReader) -> None:
@@ -127,11 +134,11 @@ class GrammarChecker:
             answer.exception()  # if all who waited are gone, nobody else looks
 
     def _send(self, question: _Question) -> None:
-        # While the process starts again there is nobody to write to, and the question is asked later.
-        if self._writer is not None and not self._writer.is_closing():
+        if self._writer is not None and self._is_ready:  # or else it is asked when the process has started again
             self._writer.write(encode_frame(question.trial))
 
     async def _end_process(self) -> None:
+        self._is_ready = False
         if self._writer is not None:
             self._writer.close()
         if self._process is not None:
