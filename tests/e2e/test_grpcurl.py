@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from google.protobuf.json_format import ParseDict
 
@@ -23,6 +24,16 @@ CHAT = {
     "temperature": 0,
     "max_completion_tokens": 12,
 }
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}, "rivers": {"type": "integer", "maximum": 9}},
+    "required": ["city", "rivers"],
+    "additionalProperties": False,
+}
+WEATHER = {"function": {"name": "get_weather", "description": "The weather", "parameters": json.dumps(SCHEMA)}}
+TOOLS = {**CHAT, "tools": [WEATHER], "tool_choice": {"mode": "TOOL_CHOICE_MODE_REQUIRED"}, "max_completion_tokens": 96}
 
 
 def grpcurl(
@@ -90,6 +101,53 @@ def test_a_streamed_chat_has_the_same_text_in_pieces(smollm2_command: ServeProce
     deltas = [event["delta"]["content"] for event in events if "delta" in event]
     assert len(deltas) > 1
     assert "".join(deltas) == whole["choices"][0]["content"]
+
+
+def test_an_answer_matches_its_json_schema(smollm2_command: ServeProcess) -> None:
+    asked = {**CHAT, "max_completion_tokens": 64, "response_format": {"json_schema": {"schema": json.dumps(SCHEMA)}}}
+    (completion,) = messages(output(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=asked))
+    jsonschema.validate(json.loads(completion["choices"][0]["content"]), SCHEMA)
+    assert completion["choices"][0]["finish_reason"] == "FINISH_REASON_STOP"
+
+
+def test_a_schema_that_cannot_be_enforced_is_refused_by_its_keyword(smollm2_command: ServeProcess) -> None:
+    asked = {**CHAT, "response_format": {"json_schema": {"schema": '{"not": {"type": "string"}}'}}}
+    done = grpcurl(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=asked)
+    assert "Code: InvalidArgument" in done.stderr
+    for words in ("CONSTRAINT_INVALID", "response_format.json_schema.schema", "not"):
+        assert words in done.stderr
+
+
+def test_a_required_tool_is_called_with_arguments_that_match(smollm2_command: ServeProcess) -> None:
+    (completion,) = messages(output(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=TOOLS))
+    (choice,) = completion["choices"]
+    assert choice["finish_reason"] == "FINISH_REASON_TOOL_CALLS"
+    assert len({call["id"] for call in choice["tool_calls"]}) == len(choice["tool_calls"])
+    for call in choice["tool_calls"]:
+        assert call["function"]["name"] == "get_weather"
+        jsonschema.validate(json.loads(call["function"]["arguments"]), SCHEMA)
+
+
+def test_the_rendered_prompt_shows_the_tools_and_the_grammar(smollm2_command: ServeProcess) -> None:
+    (rendered,) = messages(output(smollm2_command, "tokenwire.v1.TokenService/RenderPrompt", data=TOOLS))
+    (counted,) = messages(output(smollm2_command, "tokenwire.v1.TokenService/CountTokens", data=TOOLS))
+    assert "get_weather" in rendered["prompt"]
+    assert "get_weather" in rendered["grammar"]
+    assert len(rendered["token_ids"]) == counted["prompt_tokens"]
+    (free,) = messages(output(smollm2_command, "tokenwire.v1.TokenService/RenderPrompt", data=CHAT))
+    assert "grammar" not in free
+
+
+def test_a_stored_completion_is_read_again(smollm2_command: ServeProcess) -> None:
+    asked = {**CHAT, "store": True, "metadata": {"team": "blue"}, "user": "ann"}
+    (completion,) = messages(output(smollm2_command, "tokenwire.v1.ChatService/CreateChatCompletion", data=asked))
+    wanted: dict[str, object] = {"completion_id": completion["id"]}
+    (stored,) = messages(output(smollm2_command, "tokenwire.v1.ChatService/GetChatCompletion", data=wanted))
+    assert (stored["completion"], stored["metadata"], stored["user"]) == (completion, {"team": "blue"}, "ann")
+    wanted = {"completion_id": "chatcmpl-none"}
+    done = grpcurl(smollm2_command, "tokenwire.v1.ChatService/GetChatCompletion", data=wanted)
+    assert "Code: NotFound" in done.stderr
+    assert "COMPLETION_NOT_FOUND" in done.stderr
 
 
 def test_an_error_tells_every_violation(smollm2_command: ServeProcess) -> None:
