@@ -1,10 +1,11 @@
 """What of a schema is refused because llguidance takes it and does not enforce it exactly."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
-from tokenwire.chat.schema_gaps import gaps
+from tokenwire.chat.schema_gaps import MAX_GAPS, gaps
 
 DRAFT_4 = "http://json-schema.org/draft-04/schema#"
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
@@ -91,3 +92,21 @@ def test_what_can_be_enforced_or_says_nothing_is_no_gap(schema: Any) -> None:
 def test_a_long_chain_of_references_is_walked_without_recursion() -> None:
     definitions = {str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(20_000)}
     assert gaps({"$ref": "#/$defs/0", "$defs": {**definitions, "20000": {"type": "null"}}}) == []
+
+
+def test_numbers_that_no_double_holds_are_refused_in_a_short_sentence() -> None:
+    huge = 10**900
+    found = gaps({"items": {"exclusiveMinimum": huge, "multipleOf": huge, "enum": [huge]}, "anyOf": [{}]})
+    assert [gap.keyword for gap in found] == ["exclusiveMinimum", "multipleOf", "enum"]
+    assert max(len(gap.reason) for gap in found) < 120
+
+
+def test_a_schema_of_the_largest_size_is_walked_in_little_memory() -> None:
+    """A long key above many schemas would be in the pointer of each."""
+    many = [{"exclusiveMinimum": 2 * i, "maximum": 2 * i + 1, "not": {}} for i in range(2000)]
+    tracemalloc.start()
+    found = gaps({"properties": {"k" * 100_000: {"anyOf": many}}})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == MAX_GAPS
+    assert peak < 10 << 20

@@ -6,15 +6,18 @@ as a `oneOf` of schemas that overlap, is not looked for here. What a keyword mea
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain, islice
 from typing import Final, TypeGuard
 
 from tokenwire.chat.schema_patterns import unenforced
-from tokenwire.chat.schema_walk import JsonSchema, Subschema, subschemas
+from tokenwire.chat.schema_walk import JsonSchema, Place, Subschema, json_pointer, subschemas
 
+MAX_GAPS: Final = 16
 DRAFTS: Final = {
     "http://json-schema.org/draft-04/schema": "4",
     "http://json-schema.org/draft-06/schema": "6",
@@ -36,6 +39,8 @@ _UNENFORCED: Final[Mapping[str, str]] = {
 _BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _LARGEST: Final = 2**53
 """llguidance reads numbers as doubles: beyond it integers are rounded."""
+_SHOWN: Final = 60
+"""Of a value in a reason, so many characters."""
 _ESCAPED: Final = frozenset("\b\f\n\r\t")
 _MAX_MULTIPLE: Final = 2**32
 """llguidance has the least common multiple of two `multipleOf` in 32 bits."""
@@ -53,24 +58,24 @@ class SchemaGap:
 
 
 def gaps(schema: object) -> list[SchemaGap]:
-    """All that cannot be enforced of a schema (a JSON value), as far as its root refers to it."""
+    """What cannot be enforced of a schema (a JSON value), as far as its root refers to it; the first few gaps."""
     parts = list(subschemas(schema))
     root = schema.get("$schema", "") if isinstance(schema, dict) else ""
     draft = DRAFTS.get(str(root).removesuffix("#"), "2020-12")
-    found = [gap for part in parts for gap in _of_one(part, draft=draft)]
-    return found + _endless(parts) + _excluded_integers(parts) + _common_multiples(parts)
+    every = chain.from_iterable(_of_one(part, draft=draft) for part in parts)
+    return list(islice(chain(every, _endless(parts), _excluded_integers(parts), _common_multiples(parts)), MAX_GAPS))
 
 
 def _of_one(part: Subschema, *, draft: str) -> Iterator[SchemaGap]:
     schema = part.schema
 
     def gap(keyword: str, reason: str) -> SchemaGap:
-        return SchemaGap(part.pointer, keyword, reason)
+        return _gap(part.place, keyword, reason)
 
     yield from (gap(keyword, reason) for keyword, reason in _UNENFORCED.items() if keyword in schema)
     if "$schema" in schema and str(schema["$schema"]).removesuffix("#") not in DRAFTS:
         yield gap("$schema", f"must be one of the drafts {', '.join(DRAFTS.values())}")
-    elif "$schema" in schema and part.pointer:
+    elif "$schema" in schema and part.place:
         yield gap("$schema", "can only stand at the top")
     if part.ref_problem is not None:
         yield gap("$ref", part.ref_problem)
@@ -94,26 +99,26 @@ def _numbers(schema: JsonSchema, *, draft: str) -> Iterator[tuple[str, str]]:
         if isinstance(bound, bool) and draft != "4":
             yield keyword, "must be a number"
         if isinstance(bound, int | float) and abs(bound) > _LARGEST:
-            yield keyword, f"cannot be enforced beyond 2^53; got {bound}"
+            yield keyword, f"cannot be enforced beyond 2^53; got {str(bound)[:_SHOWN]}"
     for keyword, value in _literals(schema):
         if isinstance(value, int | float) and abs(value) > _LARGEST:
-            yield keyword, f"cannot be enforced for numbers beyond 2^53; got {value}"
+            yield keyword, f"cannot be enforced for numbers beyond 2^53; got {str(value)[:_SHOWN]}"
 
 
 def _strings(schema: JsonSchema) -> Iterator[tuple[str, str]]:
     for keyword, value in _literals(schema):
         if isinstance(value, str) and any(character < " " or character == "\x7f" for character in {*value} - _ESCAPED):
-            yield keyword, f"cannot be enforced for control characters; got {value!r}"
+            yield keyword, f"cannot be enforced for control characters; got {value[:_SHOWN]!r}"
     format_, types = schema.get("format"), schema.get("type", "string")
     if format_ is not None and format_ not in FORMATS and (types == "string" or "string" in _sequence(types)):
-        yield "format", f"can be {', '.join(FORMATS)}; got {format_!r}"
+        yield "format", f"can be {', '.join(FORMATS)}; got {str(format_)[:_SHOWN]!r}"
     patterns = schema.get("patternProperties")
     for keyword, pattern in (
         ("pattern", schema.get("pattern")),
         *(("patternProperties", key) for key in (patterns if isinstance(patterns, dict) else ())),
     ):
         if isinstance(pattern, str) and (found := unenforced(pattern)) is not None:
-            yield keyword, f"cannot be enforced with {found!r} in it; got {pattern!r}"
+            yield keyword, f"cannot be enforced with {found!r} in it; got {pattern[:_SHOWN]!r}"
 
 
 def _min_properties(schema: JsonSchema) -> str | None:
@@ -139,9 +144,9 @@ def _literals(schema: JsonSchema) -> Iterator[tuple[str, object]]:
 def _endless(parts: Iterable[Subschema]) -> list[SchemaGap]:
     """A schema that is defined by itself: llguidance lets it match the empty text."""
     try:
-        TopologicalSorter({part.pointer: part.same_value for part in parts}).prepare()
+        TopologicalSorter({part.place: part.same_value for part in parts}).prepare()
     except CycleError as error:
-        return [SchemaGap(error.args[1][0], "$ref", "leads back to itself")]
+        return [_gap(error.args[1][0], "$ref", "leads back to itself")]
     return []
 
 
@@ -154,14 +159,10 @@ def _excluded_integers(parts: Sequence[Subschema]) -> list[SchemaGap]:
     found = []
     for part in numbers:
         low, high = part.schema.get("exclusiveMinimum"), part.schema.get("exclusiveMaximum")
-        if _is_integer(low) and low >= 0 and any(low < bound < low + 1 for bound in uppers):
-            found.append(
-                SchemaGap(part.pointer, "exclusiveMinimum", f"cannot be {low} where a maximum is below {low + 1}")
-            )
-        if _is_integer(high) and high <= 0 and any(high - 1 < bound < high for bound in lowers):
-            found.append(
-                SchemaGap(part.pointer, "exclusiveMaximum", f"cannot be {high} where a minimum is above {high - 1}")
-            )
+        if _is_integer(low) and low >= 0 and _has_between(uppers, low, low + 1):
+            found.append(_gap(part.place, "exclusiveMinimum", f"cannot be {low} where a maximum is below {low + 1}"))
+        if _is_integer(high) and high <= 0 and _has_between(lowers, high - 1, high):
+            found.append(_gap(part.place, "exclusiveMaximum", f"cannot be {high} where a minimum is above {high - 1}"))
     return found
 
 
@@ -169,23 +170,37 @@ def _common_multiples(parts: Sequence[Subschema]) -> list[SchemaGap]:
     """Several `multipleOf` may come together by `allOf` or `$ref`, and their least common multiple overflow."""
     if not any(part.same_value for part in parts):
         return []
-    steps = {Decimal(str(step)).normalize() for step in _values(parts, ("multipleOf",)) if math.isfinite(step)}
+    steps = {Decimal(str(step)).normalize() for step in _values(parts, ("multipleOf",)) if abs(step) <= _LARGEST}
     scale = max((-int(step.as_tuple().exponent) for step in steps), default=0)
     coefficients = [abs(int(step.scaleb(max(scale, 0)))) for step in steps]
     if math.prod(coefficients) * max(coefficients, default=0) < _MAX_MULTIPLE:
         return []
     part = next(part for part in parts if "multipleOf" in part.schema)
-    return [SchemaGap(part.pointer, "multipleOf", "has too many digits beside `allOf`, `anyOf`, `oneOf` or `$ref`")]
+    return [_gap(part.place, "multipleOf", "has too many digits beside `allOf`, `anyOf`, `oneOf` or `$ref`")]
 
 
 def _values(parts: Iterable[Subschema], keywords: Sequence[str]) -> list[float]:
     found = (part.schema.get(keyword) for part in parts for keyword in keywords)
-    return [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+    return sorted(value for value in found if isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _has_between(values: Sequence[float], low: float, high: float) -> bool:
+    """Whether one of sorted values is between two bounds, these excluded."""
+    index = bisect_right(values, low)
+    return index < len(values) and values[index] < high
 
 
 def _is_integer(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (isinstance(value, int) or value.is_integer())
+    )
 
 
 def _sequence(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else ()
+
+
+def _gap(place: Place, keyword: str, reason: str) -> SchemaGap:
+    return SchemaGap(json_pointer(place), keyword, reason)
