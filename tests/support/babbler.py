@@ -33,9 +33,9 @@ class Babbler:
         self.vocabulary = Vocabulary(
             token_bytes=tuple(map(tokenizer.token_bytes, range(size))),
             special_token_ids=frozenset(filter(tokenizer.is_special, range(size))),
-            eos_token_ids=tuple(backend.token_to_id(token) for token in (IM_END, END_OF_TEXT)),
+            eos_token_ids=tuple(_id(backend, token) for token in (IM_END, END_OF_TEXT)),
         )
-        self.special = {token: backend.token_to_id(token) for token in SPECIAL_TOKENS}
+        self.special = {token: _id(backend, token) for token in SPECIAL_TOKENS}
         self._sampler = Sampler(
             vocabulary_size=size,
             max_slots=8,
@@ -77,3 +77,9 @@ class Babbler:
                 reason = FinishReason.LENGTH
             if reason is not None:
                 return Answer(tuple(generated), self.text(generated), reason)
+
+
+def _id(tokenizer: Tokenizer, token: str) -> int:
+    token_id: int | None = tokenizer.token_to_id(token)
+    assert token_id is not None
+    return token_id

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import jsonschema
@@ -13,7 +14,7 @@ from tokenwire.chat.grammar import Rule, json_rule
 from tokenwire.engine.protocol import FinishReason, SamplingParams
 
 HOT = SamplingParams(seed=0, max_tokens=600, temperature=2.0)
-SCHEMA = {
+SCHEMA: Mapping[str, object] = {
     "type": "object",
     "properties": {
         "näme": {"type": "string", "maxLength": 8},
@@ -39,7 +40,7 @@ def babbler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Babbler(tmp_path_factory.mktemp("babbler"), request.param)
 
 
-def json_grammar(schema: object) -> str:
+def json_grammar(schema: Mapping[str, object]) -> str:
     return Rule(f"answer: {json_rule(schema)}").grammar()
 
 

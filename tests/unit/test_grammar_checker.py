@@ -3,6 +3,9 @@
 import asyncio
 import json
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import psutil
@@ -11,7 +14,8 @@ import pytest
 from support.babbler import Babbler
 from support.tiny import make_tokenizer
 from tokenwire.engine.grammar_checker import GrammarChecker
-from tokenwire.engine.protocol import EngineStartError, GrammarError, Vocabulary
+from tokenwire.engine.protocol import EngineStartError, GrammarError, Trial, Verdict, Vocabulary
+from tokenwire.engine.wire import FrameSocket
 from tokenwire.errors import EngineFaultError
 
 WAIT_S = 60
@@ -103,6 +107,24 @@ async def test_what_cannot_be_enforced_is_refused_with_the_reason(
     assert reason in message
     assert len(message) <= 300
     await asyncio.wait_for(checker.check(GOOD), WAIT_S)
+
+
+@pytest.mark.timeout(WAIT_S)
+def test_a_trial_that_takes_too_long_is_cut_off(vocabulary: Vocabulary) -> None:
+    # What takes two seconds takes too much memory, too, as far as we know. So this process has less time.
+    program = "from tokenwire.engine import grammar_trial as g; g.CPU_LIMIT_S = 0.1; g.main()"
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-c", program, str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    with process, ours:
+        frames = FrameSocket(ours)
+        frames.send(vocabulary)
+        assert frames.receive(wait=True) == [None]
+        frames.send(Trial(7, "start: " + " | ".join(f'"{i}"' for i in range(20_000))))
+        assert frames.receive(wait=True) == [Verdict(7, "it takes more than 2 seconds to compile")]
+        frames.send(Trial(8, GOOD))
+        assert frames.receive(wait=True) == [Verdict(8, None)]
 
 
 async def test_hostile_grammars_hold_up_no_other(checker: GrammarChecker) -> None:
