@@ -79,6 +79,21 @@ def test_a_stop_string_ends_the_answer_before_it(sdk: openai.OpenAI) -> None:
     assert "Par" not in choice.message.content
 
 
+def test_extensions_pass_through_the_extra_body(sdk: openai.OpenAI) -> None:
+    completion = sdk.chat.completions.create(
+        model=MODEL,
+        messages=QUESTION,
+        temperature=0,
+        max_completion_tokens=12,
+        extra_body={"bad_words": ["Paris"], "prompt_logprobs": 1},
+    )
+    assert "Paris" not in (completion.choices[0].message.content or "")
+    prompt_logprobs = (completion.model_extra or {})["prompt_logprobs"]
+    assert completion.usage is not None
+    assert len(prompt_logprobs) == completion.usage.prompt_tokens - 1
+    assert all(entry["logprob"] <= entry["top_logprobs"][0]["logprob"] <= 0 for entry in prompt_logprobs)
+
+
 def test_a_wrong_parameter_raises_with_its_name(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match=r"\[0, 2\]; got 3") as caught:
         sdk.chat.completions.create(model=MODEL, messages=QUESTION, temperature=3)
