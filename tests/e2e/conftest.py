@@ -1,6 +1,7 @@
 """The real model behind a server in this process, and behind the real command."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,24 +38,31 @@ def smollm2() -> Path:
     return fetch_demo_model(default_cache_dir())
 
 
-# The servers end with this package: the tests behind it get their memory and cores, and look at engine processes.
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def smollm2_server(smollm2: Path) -> AsyncIterator[Serving]:
-    """gRPC and REST over the real model in float32 on the CPU."""
+@asynccontextmanager
+async def serve(model: Path, *, deterministic: bool = False) -> AsyncIterator[Serving]:
+    """gRPC and REST over a model in float32 on the CPU."""
     config = ServeConfig(
-        model=ModelOptions(model=str(smollm2), served_model_name=MODEL, device="cpu", dtype="float32"),
+        model=ModelOptions(model=str(model), served_model_name=MODEL, device="cpu", dtype="float32"),
         # One thread: the tests need the other core, and the command below has the default.
-        engine=EngineConfig(kv_memory="512MiB", threads=1),
+        engine=EngineConfig(kv_memory="512MiB", threads=1, deterministic=deterministic),
         server=ServerConfig(port=0, http_port=0),
     )
     engine = EngineProcess(config.engine_options)
     server = Server(config, engine)
     try:
-        model = await server.start(ignore_progress)
+        served = await server.start(ignore_progress)
         async with AsyncClient(f"127.0.0.1:{server.port}", timeout_s=CALL_TIMEOUT_S) as client:
-            yield Serving(engine, model.info, client, f"http://127.0.0.1:{server.http_port}")
+            yield Serving(engine, served.info, client, f"http://127.0.0.1:{server.http_port}")
     finally:
         await server.stop()
+
+
+# The servers end with this package: the tests behind it get their memory and cores, and look at engine processes.
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def smollm2_server(smollm2: Path) -> AsyncIterator[Serving]:
+    """The real model, served for all tests of this package."""
+    async with serve(smollm2) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="package")
