@@ -23,7 +23,7 @@ _VECTOR = 16
 _LARGEST_TILE = 64
 _CANDIDATES = ((1, None), (4, None), (16, None), (64, _LARGEST_TILE))
 """Multiples of rows with the tiles of products, the cheapest first."""
-_TRIED_SIZES = (*range(1, 14), 16, 17, 24, 31, 32, 33, 48, 64, 100)
+_TRIED_SIZES = (*range(1, 14), 16, 17, 24, 32, 33, 64)
 _COMPARED_ROWS = 64
 
 
