@@ -5,20 +5,21 @@ from collections.abc import Iterator
 
 from llguidance import LLMatcher
 
+from tokenwire.chat.argument_schemas import JsonSchema, not_enforceable
 from tokenwire.chat.grammar import Rule, json_rule
 from tokenwire.chat.json_text import parse_json_text
 from tokenwire.chat.limits import MAX_CHOICE_OPTIONS, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 from tokenwire.chat.rules import check_count, check_name, missing
-from tokenwire.errors import Violation
+from tokenwire.chat.schema_gaps import gaps
+from tokenwire.errors import ConstraintInvalidError, Violation
 from tokenwire.v1.chat_pb2 import ChoiceFormat, JsonSchemaFormat, ResponseFormat
 
-FIELDS = {
+_FIELDS = {
     "json_schema": "response_format.json_schema.schema",
     "regex": "response_format.regex",
     "lark": "response_format.lark",
     "choice": "response_format.choice.options",
 }
-"""The field to blame where the grammar of a format cannot be enforced."""
 
 
 def check_response_format(response_format: ResponseFormat) -> Iterator[Violation]:
@@ -29,20 +30,28 @@ def check_response_format(response_format: ResponseFormat) -> Iterator[Violation
         case "json_schema":
             yield from _check_schema(response_format.json_schema)
         case "regex":
-            yield from _check_text(FIELDS["regex"], response_format.regex, MAX_REGEX_BYTES)
+            yield from _check_text(_FIELDS["regex"], response_format.regex, MAX_REGEX_BYTES)
         case "lark":
-            yield from _check_text(FIELDS["lark"], response_format.lark, MAX_SCHEMA_BYTES)
+            yield from _check_text(_FIELDS["lark"], response_format.lark, MAX_SCHEMA_BYTES)
         case "choice":
             yield from _check_options(response_format.choice)
 
 
+def format_field(response_format: ResponseFormat) -> str:
+    """The field to blame where the grammar of a format cannot be enforced."""
+    return _FIELDS.get(response_format.WhichOneof("format") or "", "response_format")
+
+
 def format_rule(response_format: ResponseFormat) -> Rule | None:
-    """What a valid format makes the answer look like; None for any text."""
+    """What a valid format makes the answer look like; None for any text.
+
+    Raises `ConstraintInvalidError` with what of a schema cannot be enforced.
+    """
     match response_format.WhichOneof("format"):
         case "json_object":
             return Rule(f"answer: {json_rule({'type': 'object'})}")
         case "json_schema":
-            return Rule(f"answer: {json_rule(json.loads(response_format.json_schema.schema))}")
+            return _schema_rule(json.loads(response_format.json_schema.schema))
         case "regex":
             lark = json.loads(LLMatcher.grammar_from_regex(response_format.regex))["grammars"][0]["lark_grammar"]
             return Rule("answer: @regex", {"regex": lark})
@@ -54,8 +63,14 @@ def format_rule(response_format: ResponseFormat) -> Rule | None:
     return None
 
 
+def _schema_rule(schema: JsonSchema) -> Rule:
+    if found := gaps(schema):
+        raise ConstraintInvalidError([not_enforceable(_FIELDS["json_schema"], str(gap)) for gap in found])
+    return Rule(f"answer: {json_rule(schema)}")
+
+
 def _check_schema(json_schema: JsonSchemaFormat) -> Iterator[Violation]:
-    field = FIELDS["json_schema"]
+    field = _FIELDS["json_schema"]
     if json_schema.name:
         yield from check_name("response_format.json_schema.name", json_schema.name)
     if not json_schema.schema:
@@ -77,7 +92,7 @@ def _check_text(field: str, text: str, max_bytes: int) -> Iterator[Violation]:
 
 
 def _check_options(choice: ChoiceFormat) -> Iterator[Violation]:
-    field, options = FIELDS["choice"], choice.options
+    field, options = _FIELDS["choice"], choice.options
     if not options:
         yield Violation(field, f"`{field}` must have at least 1 text; got 0", "empty_array")
     yield from check_count(field, len(options), MAX_CHOICE_OPTIONS, "texts")

@@ -56,6 +56,9 @@ class SchemaGap:
     reason: str
     """Continues a sentence that begins with the keyword: "cannot be enforced"."""
 
+    def __str__(self) -> str:
+        return f"`{self.keyword}` at {self.pointer or 'the top'} {self.reason}"
+
 
 def gaps(schema: object) -> list[SchemaGap]:
     """What cannot be enforced of a schema (a JSON value), as far as its root refers to it; the first few gaps."""
