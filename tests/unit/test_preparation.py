@@ -103,6 +103,13 @@ async def test_other_functions_then_take_any_object(engine: FakeEngine, model: S
     assert not accepts(grammar, call.format("b", '{"city": "Oslo"}'))
 
 
+async def test_functions_whose_schemas_can_be_enforced_cost_one_check_together(
+    engine: FakeEngine, model: ServedModel
+) -> None:
+    grammar = (await prepared(engine, model, tools=[function("a", SCHEMA), function("b", SCHEMA, strict=True)])).grammar
+    assert engine.grammars == [grammar]
+
+
 async def test_a_function_without_parameters_takes_an_empty_object(engine: FakeEngine, model: ServedModel) -> None:
     asked = {"tools": [{"function": {"name": "now"}}], "tool_choice": {"mode": "TOOL_CHOICE_MODE_REQUIRED"}}
     grammar = (await prepared(engine, model, **asked)).grammar
