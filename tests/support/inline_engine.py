@@ -4,8 +4,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenwire.engine.grammar import GrammarCompiler
 from tokenwire.engine.loop import build_engine
-from tokenwire.engine.protocol import EngineInfo, EngineOptions, GenerationRequest, SamplingParams, SequenceOutput
+from tokenwire.engine.protocol import (
+    EngineInfo,
+    EngineOptions,
+    GenerationRequest,
+    SamplingParams,
+    SequenceOutput,
+    Vocabulary,
+)
 
 
 class InlineEngine:
@@ -19,6 +27,12 @@ class InlineEngine:
         self.info: EngineInfo = engine.info
         self.scheduler = engine.scheduler
         self._runner = engine.runner
+        self._sampler = engine.sampler
+        self._compiler: GrammarCompiler | None = None
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Say what the tokens are, before a request has a grammar or bad words."""
+        self._compiler = self._sampler.set_vocabulary(vocabulary)
 
     def submit(
         self,
@@ -31,7 +45,11 @@ class InlineEngine:
     ) -> None:
         """Queue a request."""
         request = GenerationRequest(request_id, tuple(prompt), sampling, n, prompt_logprobs=prompt_logprobs)
-        self.scheduler.submit(request, time.monotonic())
+        grammar = None
+        if sampling.grammar is not None:
+            assert self._compiler is not None, "a grammar needs a vocabulary"
+            grammar = self._compiler.compile(sampling.grammar)
+        self.scheduler.submit(request, time.monotonic(), grammar)
 
     def step(self) -> tuple[SequenceOutput, ...]:
         """One step of all requests."""
