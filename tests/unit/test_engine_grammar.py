@@ -126,7 +126,7 @@ async def test_a_request_that_waits_for_its_grammar_can_be_dropped(engine: Engin
     halved = engine.process.generate(GenerationRequest("halved", PROMPT, replace(slow, max_tokens=5), 2))
     dropped.abort()
     halved.abort(0)
-    outputs = []
+    outputs: list[SequenceOutput] = []
     while not outputs or outputs[-1].finish_reason is None:
         outputs += await asyncio.wait_for(halved.receive(), WAIT_S)
     assert {output.index for output in outputs} == {1}
