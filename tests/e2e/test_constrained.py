@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.smollm2, pytest.mark.asyncio(loop_scope="session")]
 
 STOP = FinishReason.FINISH_REASON_STOP
 LENGTH = FinishReason.FINISH_REASON_LENGTH
-PERSON = record({"name": text(12), "age": whole(0, 120), "note": {"const": "a, b\n}"}})
+PERSON = record({"name": text(8), "age": whole(0, 120), "note": {"const": "a, b\n}"}})
 SUMS = lark('start: term ("+" term){1,3}\nterm: /[1-9][0-9]{0,2}/ | "(" term ")"')
 
 
@@ -121,7 +121,7 @@ async def test_a_constrained_answer_ends_where_it_is_complete_though_ignore_eos_
 
 async def test_bytes_of_log_probabilities_join_to_the_text(smollm2_server: Serving) -> None:
     form = json_schema(record({"a": {"const": "日本語 😀 é"}, "b": text(10)}))
-    completion = await complete(smollm2_server, form, temperature=2.0, n=3, logprobs=True, top_logprobs=2)
+    completion = await complete(smollm2_server, form, temperature=2.0, n=2, logprobs=True, top_logprobs=2)
     for answer in completion.choices:
         assert b"".join(entry.bytes for entry in answer.logprobs) == answer.content.encode()
 
@@ -179,7 +179,8 @@ async def test_hostile_grammars_are_refused_and_a_stream_beside_them_goes_on(smo
     stream = smollm2_server.client.stream("Tell me a story.", **parameters)
     await anext(stream)
     refusals = await asyncio.gather(*(complete(smollm2_server, form) for form in HOSTILE), return_exceptions=True)
-    assert [type(refusal) for refusal in refusals] == [ConstraintInvalidError] * len(HOSTILE)
-    assert all("cannot be enforced" in str(refusal) for refusal in refusals)
+    for refusal in refusals:
+        assert isinstance(refusal, ConstraintInvalidError)
+        assert refusal.violations[0].field.startswith("response_format.")
     updates = [update async for update in stream]
     assert updates[-1].completion.usage.completion_tokens == 40

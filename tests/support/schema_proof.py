@@ -86,6 +86,6 @@ def _count(report: ProofReport, choice: Choice, case: SchemaCase, *, number: int
 
 
 def _refused(error: ConstraintInvalidError) -> str:
-    """The keyword that a refusal names, or the words that it begins with: "… cannot be enforced: `not` at …"."""
-    reason = error.violations[0].description.partition("cannot be enforced: ")[2]
+    """The keyword that a refusal names, or the words that it begins with: "`the field`: `not` at the top …"."""
+    reason = error.violations[0].description.partition("`: ")[2].removeprefix("failed to compile JSON schema: ")
     return reason.split("`")[1] if reason.startswith("`") else " ".join(reason.split()[:6])
