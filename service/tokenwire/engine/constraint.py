@@ -1,9 +1,10 @@
 """What sequences may generate by their grammars and bad words, as masks over the vocabulary."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
-from llguidance import LLExecutor, LLMatcher
+from llguidance import LLMatcher
 
 from tokenwire.engine.bad_words import BadWords, TokenIndex
 from tokenwire.engine.grammar import Grammar, GrammarCompiler
@@ -21,28 +22,43 @@ class Constraint:
         self.matcher = matcher
         self._end_ids = end_ids
         self._ends = ends
+        self._not_ends = ~ends
         self._bad_words = bad_words
+        self._mask = torch.empty_like(ends)
+        self._is_filled = False
 
     @property
     def is_complete(self) -> bool:
         """Whether there is a grammar, and the text is complete by it."""
         return self.matcher is not None and not self.matcher.is_error() and self.matcher.is_accepting()
 
-    def edit(self, mask: torch.Tensor) -> None:
-        """Complete, in place, what the matcher has written into a mask, [words] of int32."""
+    def mask(self) -> torch.Tensor:
+        """What may come next, [words] of int32."""
+        if not self._is_filled:
+            self._fill()
+        return self._mask
+
+    def _fill(self) -> None:
         if self.matcher is None:
-            mask.fill_(-1)
-        elif self.matcher.is_error():
+            self._mask.fill_(-1)
+        else:
+            self._fill_by_grammar(self.matcher, self._mask)
+        if self._bad_words is not None:
+            self._bad_words.ban(self._mask)
+        self._is_filled = True
+
+    def _fill_by_grammar(self, matcher: LLMatcher, mask: torch.Tensor) -> None:
+        matcher.unsafe_compute_mask_ptr(mask.data_ptr(), mask.numel() * mask.element_size())
+        if matcher.is_error():
             mask.zero_()
         elif mask[-1]:  # the end of the text, and nothing else, has a bit there
             mask |= self._ends
         else:
-            mask &= ~self._ends
-        if self._bad_words is not None:
-            self._bad_words.ban(mask)
+            mask &= self._not_ends
 
     def take(self, token_id: int) -> bool:
         """Add a token to the text; whether the grammar allows nothing more."""
+        self._is_filled = False
         if self._bad_words is not None:
             self._bad_words.take(token_id)
         if self.matcher is None or token_id in self._end_ids:
@@ -64,7 +80,8 @@ class Constraints:
         words = self.compiler.words
         self._tokens = TokenIndex(vocabulary, words=words)
         self._masks = torch.empty((max_rows, words), dtype=torch.int32, pin_memory=device.type == "cuda")
-        self._executor = LLExecutor(torch.get_num_threads())
+        self._thread = ThreadPoolExecutor(1, "masks")
+        self._filling: Future[None] | None = None
 
     def open(
         self, params: SamplingParams, grammar: Grammar | None, generated_token_ids: Sequence[int]
@@ -86,10 +103,19 @@ class Constraints:
 
     def masks(self, constraints: Sequence[Constraint]) -> torch.Tensor:
         """What each sequence may generate next: [R, W / 32] of int32 on the device. Good until the next call."""
-        matchers = [(c.matcher, row) for row, c in enumerate(constraints) if c.matcher is not None]
+        if self._filling is not None:
+            self._filling.result()
         masks = self._masks[: len(constraints)]
-        if matchers:
-            self._executor.unsafe_compute_mask_ptr(matchers, masks.data_ptr(), masks.stride(0) * 4, len(masks))
-        for constraint, mask in zip(constraints, masks, strict=True):
-            constraint.edit(mask)
+        torch.stack([constraint.mask() for constraint in constraints], out=masks)
         return masks[:, :-1].to(self._device, non_blocking=True)
+
+    def prepare(self, constraints: Sequence[Constraint]) -> None:
+        """Begin to make the masks of the next step, beside what the engine does until then. Until `masks` has been
+        called, the constraints must not be touched."""
+
+        @torch.inference_mode()  # as in the engine's own thread
+        def fill() -> None:
+            for constraint in constraints:
+                constraint.mask()
+
+        self._filling = self._thread.submit(fill)

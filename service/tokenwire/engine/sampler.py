@@ -27,7 +27,7 @@ from tokenwire.engine.noise import GumbelNoise, noise_key
 from tokenwire.engine.penalties import Penalties, has_penalties
 from tokenwire.engine.protocol import FinishReason, SamplingParams, TokenLogprobs, Vocabulary
 from tokenwire.engine.sample import Sample
-from tokenwire.engine.token_mask import MaskAdder
+from tokenwire.engine.token_mask import Masking
 
 _CPU_GROUP_ELEMENTS = 2**19
 """Rows are worked on in groups of this many logits: enough to outweigh the cost of a call, few enough for the cache."""
@@ -116,7 +116,7 @@ class Sampler:
         self._slots: list[_Row | None] = [None] * max_slots
         self._noise = GumbelNoise(self._width, device=device)
         self._constraints: Constraints | None = None
-        self._mask_adder = MaskAdder(device)
+        self._masking = Masking(device)
         self._group_rows = max(1, _CPU_GROUP_ELEMENTS // self._width) if device.type == "cpu" else max_slots
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> GrammarCompiler:
@@ -176,20 +176,31 @@ class Sampler:
         self._fill_masks([row for row in rows if row.constraint is not None])
         drawn = torch.empty(len(rows), dtype=torch.int64, device=self._device)
         for group in self._groups(rows):
-            # Nothing is written into the logits of unedited greedy rows: the usual batch of them needs no copy.
-            whole = len(group) == len(rows)
-            indices = torch.tensor(group, device=self._device)
-            selected = logits if whole else logits.index_select(0, indices)
-            drawn[indices] = self._draw(selected, [rows[i] for i in group], copied=not whole)
+            # Rows that stand together need no copy; what is written into is copied later.
+            together = group[-1] - group[0] + 1 == len(group)
+            selected = logits[group[0] : group[-1] + 1] if together else logits[group]
+            drawn[group] = self._draw(selected, [rows[i] for i in group], copied=not together)
         token_ids: list[int] = drawn.tolist()
         logprobs = _logprobs(logits, rows, token_ids)
-        return [row.take(token_ids[i], logprobs.get(i)) for i, row in enumerate(rows)]
+        samples = [row.take(token_ids[i], logprobs.get(i)) for i, row in enumerate(rows)]
+        self._prepare_masks(rows, samples)
+        return samples
 
     def _fill_masks(self, rows: Sequence[_Row]) -> None:
         if self._constraints is not None and rows:
             masks = self._constraints.masks([row.constraint for row in rows if row.constraint is not None])
             for i, row in enumerate(rows):
                 row.mask = masks[i : i + 1]
+
+    def _prepare_masks(self, rows: Sequence[_Row], samples: Sequence[Sample]) -> None:
+        """Those of the sequences that may go on."""
+        going_on = [
+            row.constraint
+            for row, sample in zip(rows, samples, strict=True)
+            if row.constraint is not None and sample.finish_reason is None and sample.token_id is not None
+        ]
+        if self._constraints is not None and going_on:
+            self._constraints.prepare(going_on)
 
     def _row(self, slot: int) -> _Row:
         row = self._slots[slot]
@@ -220,10 +231,11 @@ class Sampler:
         is_greedy, is_edited, cuts_by_rank, _ = rows[0].stages
         if is_greedy and not is_edited:
             return _finite(*row_argmax(padded(logits)))
-        z = padded(logits).to(torch.float32, copy=not copied)
         masks = [row.mask for row in rows if row.mask is not None]  # all of them or none
         if masks:
-            self._mask_adder.add_bans(z, torch.cat(masks))
+            z = self._masking.apply(logits, torch.cat(masks))
+        else:
+            z = padded(logits).to(torch.float32, copy=not copied)
         for row, row_z in zip(rows, z, strict=True):
             row.edit(row_z)
         if is_greedy:

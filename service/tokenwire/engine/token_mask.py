@@ -14,18 +14,22 @@ def pack(token_ids: Collection[int], *, words: int) -> torch.Tensor:
     return (bits.view(-1, 8) * _BITS).sum(1, dtype=torch.uint8).view(torch.int32)
 
 
-class MaskAdder:
+class Masking:
     """Bans what is not in masks, on the device of the logits."""
 
     def __init__(self, device: torch.device) -> None:
         bits = torch.arange(256).unsqueeze(1) >> torch.arange(8) & 1
         self._offsets = torch.where(bits == 1, 0.0, -torch.inf).to(device)  # [256, 8], of each byte of a mask
 
-    def add_bans(self, logits: torch.Tensor, masks: torch.Tensor) -> None:
-        """Add −inf to the `logits` [R, W] of tokens that are not in their row of `masks` [R, W / 32], int32, in place.
+    def apply(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """The `logits` [R, V] as float32, [R, W] with W ≥ V, where tokens that are not in their row of `masks`
+        [R, W / 32], int32, have −inf.
 
-        Added, not written: a NaN or +inf beneath still shows.
+        It is added, not written: a NaN or +inf beneath still shows.
         """
         masks = masks.contiguous().view(torch.uint8)  # [R, W / 8]
         # A lookup of eight floats at once is several times faster on the CPU than `masked_fill_` with a mask of bools.
-        logits += torch.nn.functional.embedding(masks.int(), self._offsets).flatten(1)
+        masked = torch.nn.functional.embedding(masks.int(), self._offsets).flatten(1)
+        masked[:, : logits.shape[1]] += logits
+        masked[:, logits.shape[1] :] = -torch.inf
+        return masked
