@@ -8,20 +8,14 @@ import grpc
 import pytest
 
 from support.fake_engine import FakeEngine, answer, make_info
+from support.server import TIMEOUT_S, ignore_progress
 from support.tiny import make_tokenizer
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.engine.client import OPENMP_ENVIRONMENT
-from tokenwire.engine.protocol import Progress
 from tokenwire.server import Server
 
 # Nothing has imported torch yet. Tests and engine processes share the cores.
 os.environ.update(OPENMP_ENVIRONMENT)
-
-TIMEOUT_S = 20
-
-
-def ignore_progress(progress: Progress) -> None:
-    """For starts that nobody watches."""
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,12 @@ from support.schema_corpus import SchemaCase, schema_corpus
 from support.schema_proof import MIN_COMPLETE_SHARE, ProofReport, prove
 from support.schema_suite import SuiteGroup, fetch_suite
 from tokenwire.cache import default_cache_dir
-from tokenwire.chat.grammar import json_rule
-from tokenwire.chat.schema_gaps import gaps
+from tokenwire.chat.constraint.rule import json_rule
+from tokenwire.chat.constraint.schema_gaps import gaps
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import DEMO_MODEL_NAME, fetch_demo_model
 from tokenwire.engine.client import EngineProcess
-from tokenwire.engine.grammar import accepts
+from tokenwire.engine.grammar.compiler import accepts
 from tokenwire.server import Server
 from tokenwire_client import AsyncClient
 

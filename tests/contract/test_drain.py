@@ -13,8 +13,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
-from conftest import TIMEOUT_S, ignore_progress
 from support.fake_engine import FakeEngine, output
+from support.server import TIMEOUT_S, ignore_progress
 from support.slow_engine import SlowEngine
 from tokenwire.chat.model import ServedModel
 from tokenwire.config import ServeConfig

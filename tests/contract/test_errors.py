@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from grpc_status import rpc_status
 
-from conftest import TIMEOUT_S
+from support.server import TIMEOUT_S
 from tokenwire.errors import (
     ERROR_DOMAIN,
     ERROR_TABLE,

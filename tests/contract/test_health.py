@@ -7,8 +7,8 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from conftest import TIMEOUT_S, ignore_progress
 from support.fake_engine import FakeEngine
+from support.server import TIMEOUT_S, ignore_progress
 from support.slow_engine import SlowEngine
 from tokenwire.config import ServeConfig
 from tokenwire.rpc.health import LIVE, SERVICES

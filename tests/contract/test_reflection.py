@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from conftest import TIMEOUT_S
+from support.server import TIMEOUT_S
 from tokenwire.rpc.health import SERVICES
 
 BOTH_NAMES = pytest.mark.parametrize(

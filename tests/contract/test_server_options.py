@@ -7,8 +7,8 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from conftest import TIMEOUT_S, ignore_progress
 from support.fake_engine import FakeEngine
+from support.server import TIMEOUT_S, ignore_progress
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.listen import ListenError, listen
 from tokenwire.server import Server

@@ -9,11 +9,12 @@ import pytest
 import pytest_asyncio
 
 from support.serve_process import ServeProcess
+from support.server import ignore_progress
 from tokenwire.cache import default_cache_dir
 from tokenwire.config import EngineConfig, ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import fetch_demo_model
 from tokenwire.engine.client import EngineProcess
-from tokenwire.engine.protocol import EngineInfo, Progress
+from tokenwire.engine.protocol import EngineInfo
 from tokenwire.server import Server
 from tokenwire_client import AsyncClient
 
@@ -72,7 +73,3 @@ def smollm2_command(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     model = ("--model", smollm2, "--served-model-name", MODEL, "--device", "cpu", "--kv-memory", "512MiB")
     with ServeProcess(*model, "--port", "0", "--http-port", "0", log=log) as process:
         yield process.wait_until_ready()
-
-
-def ignore_progress(progress: Progress) -> None:
-    """Nobody watches."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokenwire.chat.answer import AnswerForm, AnswerParser
-from tokenwire.chat.tool_calls import merge
+from tokenwire.chat.answer.reader import AnswerForm, AnswerParser
+from tokenwire.chat.answer.tool_calls import merge
 from tokenwire.chat.tool_syntax import ToolSyntax
 from tokenwire.v1.chat_pb2 import ToolCallDelta
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from support.tiny import END_OF_TEXT, IM_END, SPECIAL_TOKENS
 from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
 from tokenwire.engine.protocol import FinishReason, SamplingParams, Vocabulary
-from tokenwire.engine.sampler import Sampler
+from tokenwire.engine.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 
 from support.fake_engine import output
-from tokenwire.chat.answer import AnswerForm
+from tokenwire.chat.answer.reader import AnswerForm
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.parameters import effective_parameters

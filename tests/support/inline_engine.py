@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenwire.engine.grammar import GrammarCompiler
+from tokenwire.engine.grammar.compiler import GrammarCompiler
 from tokenwire.engine.loop import build_engine
 from tokenwire.engine.protocol import (
     EngineInfo,

@@ -2,11 +2,11 @@
 
 from hashlib import blake2b
 
-from tokenwire.engine.blocks import BlockPool
-from tokenwire.engine.chunks import Chunking, StepPlan
 from tokenwire.engine.protocol import FinishReason, GenerationRequest, SamplingParams, TokenLogprobs
-from tokenwire.engine.sample import Sample, StepResult
-from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.sampling.sample import Sample, StepResult
+from tokenwire.engine.scheduling.blocks import BlockPool
+from tokenwire.engine.scheduling.chunks import Chunking, StepPlan
+from tokenwire.engine.scheduling.scheduler import Scheduler
 
 VOCABULARY = 16
 EOS = 0

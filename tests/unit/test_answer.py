@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.answers import Answer, read
-from tokenwire.chat.answer import AnswerForm, AnswerParser
-from tokenwire.chat.reasoning import Reasoning
+from tokenwire.chat.answer.reader import AnswerForm, AnswerParser
+from tokenwire.chat.answer.reasoning import Reasoning
 from tokenwire.chat.tool_syntax import SYNTAXES
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from support.babbler import Babbler
 from support.tiny import make_tokenizer
-from tokenwire.engine.bad_words import BadWords, TokenIndex
 from tokenwire.engine.protocol import FinishReason, SamplingParams, Vocabulary
-from tokenwire.engine.sampler import Sampler
+from tokenwire.engine.sampling.bad_words import BadWords, TokenIndex
+from tokenwire.engine.sampling.sampler import Sampler
 
 HOT = SamplingParams(seed=0, max_tokens=400, temperature=2.0)
 SPECIAL = 0

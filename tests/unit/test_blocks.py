@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenwire.engine.blocks import DUMMY_BLOCK, BlockPool, extend_hashes
+from tokenwire.engine.scheduling.blocks import DUMMY_BLOCK, BlockPool, extend_hashes
 
 BLOCK_SIZE = 4
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from support.tiny import make_model
 from support.tiny_gguf import write_gguf
-from tokenwire.engine.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
+from tokenwire.engine.model.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
 from tokenwire.engine.protocol import EngineStartError
 
 

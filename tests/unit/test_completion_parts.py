@@ -14,12 +14,12 @@ from support.answers import Answer, read
 from support.completion_run import PROMPT_TOKENS, Run, scored, tokens_of
 from support.fake_engine import make_info, output
 from support.tiny import make_sentencepiece_tokenizer, make_tokenizer
-from tokenwire.chat.answer import AnswerForm
+from tokenwire.chat.answer.reader import AnswerForm
+from tokenwire.chat.answer.reasoning import Reasoning
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.reasoning import Reasoning
 from tokenwire.chat.tool_syntax import SYNTAXES
+from tokenwire.engine.grammar.text import TextGrammar
 from tokenwire.engine.protocol import FinishReason, SequenceOutput, TokenLogprobs
-from tokenwire.engine.text_grammar import TextGrammar
 from tokenwire.errors import ConstraintFailedError
 from tokenwire.v1.chat_pb2 import ChatCompletion, Choice, ServiceTier
 from tokenwire.v1.chat_pb2 import FinishReason as Reason

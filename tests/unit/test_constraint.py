@@ -10,7 +10,7 @@ import pytest
 
 from support.babbler import Babbler
 from support.tiny import END_OF_TEXT, IM_END, IM_START, make_sentencepiece_tokenizer, make_tokenizer
-from tokenwire.chat.grammar import Rule, json_rule
+from tokenwire.chat.constraint.rule import Rule, json_rule
 from tokenwire.engine.protocol import FinishReason, SamplingParams
 
 HOT = SamplingParams(seed=0, max_tokens=600, temperature=2.0)

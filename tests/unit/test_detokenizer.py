@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from support.tiny import make_sentencepiece_tokenizer, make_tokenizer
-from tokenwire.chat.detokenizer import Detokenizer
+from tokenwire.chat.answer.detokenizer import Detokenizer
 from tokenwire.chat.tokenizer import ChatTokenizer, UnsupportedTokenizerError, load_hf_tokenizer
 
 SIZE = 520  # of the logits; larger than either vocabulary

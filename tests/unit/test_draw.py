@@ -16,11 +16,11 @@ from transformers import (
 )
 
 from support import reference_sampler
-from tokenwire.engine.draw import Truncation, draw_truncated, mask_below_min_p, padded, row_argmax, row_max
-from tokenwire.engine.noise import GumbelNoise, noise_key
-from tokenwire.engine.penalties import Penalties
 from tokenwire.engine.protocol import SamplingParams
-from tokenwire.engine.sampler import Sampler
+from tokenwire.engine.sampling.draw import Truncation, draw_truncated, mask_below_min_p, padded, row_argmax, row_max
+from tokenwire.engine.sampling.noise import GumbelNoise, noise_key
+from tokenwire.engine.sampling.penalties import Penalties
+from tokenwire.engine.sampling.sampler import Sampler
 
 CPU = torch.device("cpu")
 SETTINGS = [

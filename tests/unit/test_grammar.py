@@ -2,8 +2,8 @@
 
 import pytest
 
-from tokenwire.chat.grammar import Rule, json_rule
-from tokenwire.engine.grammar import MAX_ERROR_LENGTH, accepts, error_text
+from tokenwire.chat.constraint.rule import Rule, json_rule
+from tokenwire.engine.grammar.compiler import MAX_ERROR_LENGTH, accepts, error_text
 
 SCHEMA = {"type": "object", "properties": {"é": {"type": "integer"}}, "required": ["é"], "additionalProperties": False}
 

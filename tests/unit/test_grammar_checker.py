@@ -13,7 +13,7 @@ import pytest
 
 from support.babbler import Babbler
 from support.tiny import make_tokenizer
-from tokenwire.engine.grammar_checker import GrammarChecker
+from tokenwire.engine.grammar.checker import GrammarChecker
 from tokenwire.engine.protocol import EngineStartError, GrammarError, Trial, Verdict, Vocabulary
 from tokenwire.engine.wire import FrameSocket
 from tokenwire.errors import EngineFaultError
@@ -89,7 +89,7 @@ async def checker(vocabulary: Vocabulary) -> AsyncIterator[GrammarChecker]:
 
 def trial_process() -> psutil.Process:
     """The process that tries out grammars."""
-    (process,) = [p for p in psutil.Process().children() if "tokenwire.engine.grammar_trial" in p.cmdline()]
+    (process,) = [p for p in psutil.Process().children() if "tokenwire.engine.grammar.trial" in p.cmdline()]
     return process
 
 
@@ -112,7 +112,7 @@ async def test_what_cannot_be_enforced_is_refused_with_the_reason(
 @pytest.mark.timeout(WAIT_S)
 def test_a_trial_that_takes_too_long_is_cut_off(vocabulary: Vocabulary) -> None:
     # What takes two seconds takes too much memory, too, as far as we know. So this process has less time.
-    program = "from tokenwire.engine import grammar_trial as g; g.CPU_LIMIT_S = 0.1; g.main()"
+    program = "from tokenwire.engine.grammar import trial as g; g.CPU_LIMIT_S = 0.1; g.main()"
     ours, theirs = socket.socketpair()
     with theirs:
         command = [sys.executable, "-c", program, str(theirs.fileno())]

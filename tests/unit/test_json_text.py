@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenwire.chat.json_text import parse_json_text
+from tokenwire.chat.validation.json_text import parse_json_text
 from tokenwire.errors import Violation
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokenwire.chat.label_validation import check_metadata, check_user
+from tokenwire.chat.validation.labels import check_metadata, check_user
 
 
 def test_labels_within_the_limits_pass() -> None:

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenwire.engine.logprobs import FLOOR, token_logprobs
 from tokenwire.engine.protocol import SamplingParams, TokenLogprobs
-from tokenwire.engine.sampler import Sampler
+from tokenwire.engine.sampling.logprobs import FLOOR, token_logprobs
+from tokenwire.engine.sampling.sampler import Sampler
 
 
 def reference(row: torch.Tensor, token_id: int, count: int) -> TokenLogprobs:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from tokenwire.chat.message_validation import check_messages
+from tokenwire.chat.validation.messages import check_messages
 from tokenwire.errors import Violation
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support import reference_sampler
-from tokenwire.engine.noise import GumbelNoise, gumbel, noise_key
+from tokenwire.engine.sampling.noise import GumbelNoise, gumbel, noise_key
 
 CPU = torch.device("cpu")
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1

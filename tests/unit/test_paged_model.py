@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from support.inline_engine import InlineEngine, token_ids
 from support.tiny import FAMILIES, make_model
-from tokenwire.engine.architecture import load_config
-from tokenwire.engine.model import load_model
+from tokenwire.engine.model.architecture import load_config
+from tokenwire.engine.model.model import load_model
 from tokenwire.engine.protocol import SamplingParams
 
 MAX_TOKENS = 24

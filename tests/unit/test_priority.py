@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from support.made_up_model import GREEDY, make, request, run, unbroken
-from tokenwire.engine.chunks import StepPlan
 from tokenwire.engine.protocol import GenerationRequest
-from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.scheduling.chunks import StepPlan
+from tokenwire.engine.scheduling.scheduler import Scheduler
 
 LONG = replace(GREEDY, max_tokens=12)
 

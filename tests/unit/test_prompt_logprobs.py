@@ -11,7 +11,7 @@ from support.inline_engine import InlineEngine
 from support.made_up_model import make, request, run, score
 from support.tiny import make_model
 from tokenwire.engine.protocol import GenerationRequest, SamplingParams, SequenceOutput, TokenLogprobs
-from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.scheduling.scheduler import Scheduler
 
 PROMPT = [7 + 13 * i % 480 for i in range(150)]
 TOP = 4

@@ -8,10 +8,10 @@ from tokenizers import AddedToken
 from support.chat_templates import EXAMPLES
 from support.fake_engine import make_info
 from support.tiny import make_tokenizer
-from tokenwire.chat.grammar import Rule
+from tokenwire.chat.answer.reasoning import Reasoning, before, reasoning_of
+from tokenwire.chat.constraint.rule import Rule
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.reasoning import Reasoning, before, reasoning_of
-from tokenwire.engine.grammar import GrammarCompiler, accepts
+from tokenwire.engine.grammar.compiler import GrammarCompiler, accepts
 
 QWEN = EXAMPLES["qwen"].source
 DIGITS = Rule("answer: /[0-9]+/")

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tokenwire.engine.grammar import accepts
 
-from tokenwire.chat.response_format import check_response_format, format_rule
+from tokenwire.chat.constraint.response_format import check_response_format, format_rule
+from tokenwire.engine.grammar.compiler import accepts
 from tokenwire.v1.chat_pb2 import ChoiceFormat, JsonObjectFormat, JsonSchemaFormat, ResponseFormat, TextFormat
 
 SCHEMA = {

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from support import reference_sampler
 from tokenwire.engine.protocol import SamplingParams
-from tokenwire.engine.sample import Sample
-from tokenwire.engine.sampler import Sampler
+from tokenwire.engine.sampling.sample import Sample
+from tokenwire.engine.sampling.sampler import Sampler
 
 CPU = torch.device("cpu")
 EOS = (2, 5)

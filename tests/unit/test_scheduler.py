@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from support.made_up_model import EOS, GREEDY, make, request, run, unbroken
-from tokenwire.engine.chunks import StepPlan
 from tokenwire.engine.protocol import FinishReason, GenerationRequest, SequenceOutput
-from tokenwire.engine.sample import Sample, StepResult
-from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.sampling.sample import Sample, StepResult
+from tokenwire.engine.scheduling.chunks import StepPlan
+from tokenwire.engine.scheduling.scheduler import Scheduler
 
 
 def step(scheduler: Scheduler, now: float = 0.0) -> tuple[SequenceOutput, ...]:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from support.made_up_model import FREE, make, request, run, score, unbroken
-from tokenwire.engine.chunks import Chunk, Chunking, StepPlan
 from tokenwire.engine.protocol import FinishReason, SamplingParams, SequenceOutput, TokenLogprobs
-from tokenwire.engine.sample import StepResult
+from tokenwire.engine.sampling.sample import StepResult
+from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan
 
 
 class SchedulerMachine(RuleBasedStateMachine):

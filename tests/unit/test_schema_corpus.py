@@ -7,8 +7,8 @@ from llguidance import LLMatcher, LLTokenizer
 
 from support.schema_corpus import schema_corpus
 from support.schema_judge import SchemaJudge
-from tokenwire.chat.grammar import json_rule
-from tokenwire.chat.schema_gaps import gaps
+from tokenwire.chat.constraint.rule import json_rule
+from tokenwire.chat.constraint.schema_gaps import gaps
 
 WALKS = 5
 MAX_BYTES = 2000

@@ -8,8 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
-from tokenwire.chat.grammar import json_rule
-from tokenwire.chat.schema_exact import exact
+from tokenwire.chat.constraint.rule import json_rule
+from tokenwire.chat.constraint.schema_exact import exact
 
 
 def pattern_of(format_: str) -> re.Pattern[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tokenwire.chat.schema_gaps import MAX_GAPS, gaps
+from tokenwire.chat.constraint.schema_gaps import MAX_GAPS, gaps
 
 DRAFT_4 = "http://json-schema.org/draft-04/schema#"
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tokenwire.engine.model.stable_rows import StableLinear, StableRows, stabilise
 from tokenwire.engine.protocol import EngineStartError
-from tokenwire.engine.stable_rows import StableLinear, StableRows, stabilise
 
 WIDTH = 32
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.tiny import CHAT_TEMPLATE, make_sentencepiece_tokenizer, make_tokenizer
-from tokenwire.chat.template import ChatTemplate, ChatTemplateError, template_source
+from tokenwire.chat.prompt.template import ChatTemplate, ChatTemplateError, template_source
 from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
 from tokenwire.errors import InvalidRequestError
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, Message

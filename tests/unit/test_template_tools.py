@@ -10,10 +10,10 @@ from google.protobuf.json_format import ParseDict
 
 from support.chat_templates import EXAMPLES
 from support.tiny import make_tokenizer
-from tokenwire.chat.message_validation import check_messages
-from tokenwire.chat.template import ChatTemplate
+from tokenwire.chat.prompt.template import ChatTemplate
 from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
-from tokenwire.chat.tools_validation import check_tools
+from tokenwire.chat.validation.messages import check_messages
+from tokenwire.chat.validation.tools import check_tools
 from tokenwire.errors import InvalidRequestError
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenwire.engine.grammar import accepts
-from tokenwire.engine.text_grammar import TextGrammar
+from tokenwire.engine.grammar.compiler import accepts
+from tokenwire.engine.grammar.text import TextGrammar
 
 PAIRS = 'start: pair*\npair: "(" pair* ")" | "é"\n'
 BITS = st.text("()é", max_size=4)

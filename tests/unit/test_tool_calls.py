@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.answers import written_calls
 from support.chat_templates import EXAMPLES
-from tokenwire.chat.tool_calls import ToolCallParser, merge
+from tokenwire.chat.answer.tool_calls import ToolCallParser, merge
 from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax, syntax_of
 from tokenwire.v1.chat_pb2 import ToolCallDelta
 

@@ -14,13 +14,13 @@ from tokenizers import AddedToken
 from support.answers import Answer, read, written_calls
 from support.fake_engine import make_info
 from support.tiny import make_tokenizer
-from tokenwire.chat.answer import AnswerForm
-from tokenwire.chat.detokenizer import Detokenizer
+from tokenwire.chat.answer.detokenizer import Detokenizer
+from tokenwire.chat.answer.reader import AnswerForm
+from tokenwire.chat.answer.reasoning import Reasoning, before
+from tokenwire.chat.constraint.tool_grammar import tool_rule
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.reasoning import Reasoning, before
-from tokenwire.chat.tool_grammar import tool_rule
 from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax
-from tokenwire.engine.grammar import GrammarCompiler
+from tokenwire.engine.grammar.compiler import GrammarCompiler
 from tokenwire.v1.chat_pb2 import FunctionDefinition, Tool, ToolChoice, ToolChoiceMode
 
 AUTO = ToolChoice(mode=ToolChoiceMode.TOOL_CHOICE_MODE_AUTO)

@@ -9,7 +9,7 @@ from google.protobuf.json_format import ParseDict
 
 from support.chat_templates import EXAMPLES
 from support.tiny import make_tokenizer
-from tokenwire.chat.template import ChatTemplate
+from tokenwire.chat.prompt.template import ChatTemplate
 from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 

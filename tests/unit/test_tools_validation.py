@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from tokenwire.chat.limits import MAX_SCHEMA_BYTES
-from tokenwire.chat.template_variables import RESERVED_VARIABLES, check_template_kwargs
-from tokenwire.chat.tools_validation import check_tools
-from tokenwire.chat.validation import validate
+from tokenwire.chat.prompt.variables import RESERVED_VARIABLES, check_template_kwargs
+from tokenwire.chat.validation.limits import MAX_SCHEMA_BYTES
+from tokenwire.chat.validation.request import validate
+from tokenwire.chat.validation.tools import check_tools
 from tokenwire.errors import InvalidRequestError, Violation
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 

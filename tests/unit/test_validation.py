@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from tokenwire.chat.parameters import effective_parameters, sampling_params
-from tokenwire.chat.validation import validate
+from tokenwire.chat.validation.request import validate
 from tokenwire.errors import ContextLengthError, InvalidRequestError, Violation
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, Message
 

@@ -11,10 +11,10 @@ from itertools import groupby
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tokenwire.chat.answer import AnswerForm
-from tokenwire.chat.choice import ChoiceText
+from tokenwire.chat.answer.choice import ChoiceText
+from tokenwire.chat.answer.logprobs import token_logprob, token_text
+from tokenwire.chat.answer.reader import AnswerForm
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.token_logprobs import token_logprob, token_text
 from tokenwire.engine import protocol
 from tokenwire.engine.protocol import SequenceOutput
 from tokenwire.errors import ConstraintFailedError, EngineFaultError

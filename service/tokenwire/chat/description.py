@@ -2,7 +2,9 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tokenwire.chat.limits import (
+from tokenwire.chat.model import ServedModel
+from tokenwire.chat.parameters import DEFAULTS
+from tokenwire.chat.validation.limits import (
     MAX_BAD_WORDS,
     MAX_SCHEMA_BYTES,
     MAX_STOP,
@@ -10,8 +12,6 @@ from tokenwire.chat.limits import (
     MAX_TOOLS,
     MAX_TOP_LOGPROBS,
 )
-from tokenwire.chat.model import ServedModel
-from tokenwire.chat.parameters import DEFAULTS
 from tokenwire.v1.models_pb2 import Limits, Model
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tokenwire import __version__
-from tokenwire.chat.reasoning import Reasoning, reasoning_of
-from tokenwire.chat.template import ChatTemplate, ChatTemplateError, template_source
+from tokenwire.chat.answer.reasoning import Reasoning, reasoning_of
+from tokenwire.chat.prompt.template import ChatTemplate, ChatTemplateError, template_source
 from tokenwire.chat.tokenizer import ChatTokenizer, UnsupportedTokenizerError, load_hf_tokenizer
 from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax, syntax_of
 from tokenwire.engine.protocol import EngineInfo, Vocabulary

@@ -2,7 +2,7 @@
 
 import secrets
 
-from tokenwire.chat.validation import Range
+from tokenwire.chat.validation.request import Range
 from tokenwire.engine.protocol import SamplingParams
 from tokenwire.errors import ContextLengthError, InvalidRequestError
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, EffectiveParameters, ServiceTier

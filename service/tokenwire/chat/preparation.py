@@ -6,18 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
-from tokenwire.chat.answer import AnswerForm
-from tokenwire.chat.argument_schemas import ArgumentSchemas, JsonSchema, not_enforceable
-from tokenwire.chat.grammar import Rule, json_rule
+from tokenwire.chat.answer.reader import AnswerForm
+from tokenwire.chat.answer.reasoning import Reasoning, before, reasoning_of
+from tokenwire.chat.constraint.argument_schemas import ArgumentSchemas, JsonSchema, not_enforceable
+from tokenwire.chat.constraint.response_format import format_field, format_rule
+from tokenwire.chat.constraint.rule import Rule, json_rule
+from tokenwire.chat.constraint.tool_grammar import tool_rule
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.reasoning import Reasoning, before, reasoning_of
-from tokenwire.chat.response_format import format_field, format_rule
-from tokenwire.chat.template import Prompt
+from tokenwire.chat.prompt.template import Prompt
 from tokenwire.chat.tokenizer import ChatTokenizer
 from tokenwire.chat.tool_choice import active_tools, resolved_choice
-from tokenwire.chat.tool_grammar import tool_rule
+from tokenwire.engine.grammar.text import TextGrammar
 from tokenwire.engine.protocol import Engine, GrammarError
-from tokenwire.engine.text_grammar import TextGrammar
 from tokenwire.errors import ConstraintInvalidError
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 

@@ -8,13 +8,13 @@ from functools import partial
 
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
-from tokenwire.chat.limits import MAX_N
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
 from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
-from tokenwire.chat.rules import missing
 from tokenwire.chat.store import CompletionStore
-from tokenwire.chat.validation import MISSING_MODEL, check_token_id, validate
+from tokenwire.chat.validation.limits import MAX_N
+from tokenwire.chat.validation.request import MISSING_MODEL, check_token_id, validate
+from tokenwire.chat.validation.rules import missing
 from tokenwire.engine.protocol import Engine, GenerationRequest
 from tokenwire.errors import (
     ConstraintFailedError,

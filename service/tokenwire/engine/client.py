@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
 from contextlib import suppress
 
-from tokenwire.engine.grammar_checker import GrammarChecker
+from tokenwire.engine.grammar.checker import GrammarChecker
 from tokenwire.engine.protocol import (
     Abort,
     Command,

@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 import torch
 
 from tokenwire.cache import default_cache_dir
-from tokenwire.engine.architecture import architecture_name, context_limit, load_config
-from tokenwire.engine.blocks import BlockPool
-from tokenwire.engine.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
-from tokenwire.engine.chunks import Chunking, check_step_budget
-from tokenwire.engine.device import (
+from tokenwire.engine.grammar.compiler import Grammar
+from tokenwire.engine.grammar.pool import GrammarPool
+from tokenwire.engine.model.architecture import architecture_name, context_limit, load_config
+from tokenwire.engine.model.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
+from tokenwire.engine.model.device import (
     checkpoint_dtype,
     choose_device,
     make_deterministic,
     quiet_libraries,
     requested_dtype,
 )
-from tokenwire.engine.grammar import Grammar
-from tokenwire.engine.grammar_pool import GrammarPool
-from tokenwire.engine.kv_cache import count_blocks
-from tokenwire.engine.model import load_model
+from tokenwire.engine.model.kv_cache import count_blocks
+from tokenwire.engine.model.model import load_model
 from tokenwire.engine.protocol import (
     Abort,
     Command,
@@ -43,8 +41,10 @@ from tokenwire.engine.protocol import (
     Submit,
 )
 from tokenwire.engine.runner import ModelRunner
-from tokenwire.engine.sampler import Sampler
-from tokenwire.engine.scheduler import Scheduler
+from tokenwire.engine.sampling.sampler import Sampler
+from tokenwire.engine.scheduling.blocks import BlockPool
+from tokenwire.engine.scheduling.chunks import Chunking, check_step_budget
+from tokenwire.engine.scheduling.scheduler import Scheduler
 from tokenwire.engine.wire import FrameSocket
 
 logger = logging.getLogger("tokenwire.engine")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tokenwire.engine.attention import AttentionBatch, SequenceSpan
-from tokenwire.engine.chunks import Chunk, Chunking, StepPlan
-from tokenwire.engine.logprobs import prompt_logprobs
-from tokenwire.engine.model import PagedModel
+from tokenwire.engine.model.attention import AttentionBatch, SequenceSpan
+from tokenwire.engine.model.model import PagedModel
+from tokenwire.engine.model.threads import use_threads
 from tokenwire.engine.protocol import TokenLogprobs
-from tokenwire.engine.sample import Sample, StepResult
-from tokenwire.engine.sampler import Sampler
-from tokenwire.engine.sequence import Sequence
-from tokenwire.engine.threads import use_threads
+from tokenwire.engine.sampling.logprobs import prompt_logprobs
+from tokenwire.engine.sampling.sample import Sample, StepResult
+from tokenwire.engine.sampling.sampler import Sampler
+from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan
+from tokenwire.engine.scheduling.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What the caller gets: tokens become reasoning, content and tool calls."""

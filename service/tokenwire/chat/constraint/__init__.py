@@ -1,0 +1,1 @@
+"""What an answer may be: response formats and tools become grammars."""

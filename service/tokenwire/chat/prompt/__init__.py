@@ -1,0 +1,1 @@
+"""What the model sees: a request becomes prompt text and prompt tokens."""

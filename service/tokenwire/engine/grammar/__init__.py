@@ -1,0 +1,1 @@
+"""Grammars: tried out, compiled, and followed token by token."""

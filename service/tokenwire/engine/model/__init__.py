@@ -1,0 +1,1 @@
+"""From tokens to logits: the model, its weights and its cache."""
