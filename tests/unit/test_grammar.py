@@ -4,6 +4,7 @@ import pytest
 
 from tokenwire.chat.constraint.rule import Rule, json_rule
 from tokenwire.engine.grammar.compiler import MAX_ERROR_LENGTH, accepts, error_text
+from tokenwire.engine.protocol import GrammarError
 
 SCHEMA = {"type": "object", "properties": {"é": {"type": "integer"}}, "required": ["é"], "additionalProperties": False}
 
@@ -27,6 +28,12 @@ def test_an_error_tells_of_the_grammar_no_more_than_its_fault() -> None:
         'at 1(8): failed: Unimplemented keys: ["not"]\n   1 | start: %json {"not":{}}\n              ^\n   2 | x\n'
     )
     assert error_text(message) == 'failed: Unimplemented keys: ["not"]'
+
+
+def test_an_error_advises_no_option_that_callers_cannot_set() -> None:
+    with pytest.raises(GrammarError) as caught:
+        accepts('start: %json {"oneOf": [{"maxLength": 3}, {"minLength": 2}]}', "")
+    assert str(caught.value).endswith("oneOf constraints are not supported.")
 
 
 def test_a_long_error_keeps_its_end() -> None:

@@ -22,6 +22,8 @@ _LIMITS = LLParserLimits(
 # words leave it other ways. The last such line of a grammar counts, so a caller's own does not.
 _OPTIONS = '\n%llguidance {"no_forcing": true}\n'
 _POSITION = re.compile(r"^(at )?\d+\(\d+\): ")
+_ADVICE = re.compile(r" Enable '\w+' option.*")
+"""On options that callers cannot set."""
 _EXCERPT = re.compile(r"\n +\d+ \| .*|\s*<non-verbose/>\s*", re.DOTALL)
 
 
@@ -115,7 +117,7 @@ def _with_options(grammar: str) -> str:
 
 def error_text(message: str) -> str:
     """llguidance's message without the excerpt of the grammar that it prints, at most `MAX_ERROR_LENGTH` characters."""
-    text = _POSITION.sub("", _EXCERPT.sub("", message)).strip() or "it cannot be enforced"
+    text = _POSITION.sub("", _ADVICE.sub("", _EXCERPT.sub("", message))).strip() or "it cannot be enforced"
     if len(text) > MAX_ERROR_LENGTH:  # a regex comes before what is wrong with it
         half = MAX_ERROR_LENGTH // 2 - 1
         text = f"{text[:half]} … {text[-half + 1 :]}"
