@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenwire.engine.model.native.decode_attention import BlockTables, DecodeAttention, build_decode_attention
 from torch import Tensor
+
+from tokenwire.engine.model.native.decode_attention import BlockTables, DecodeAttention, build_decode_attention
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
