@@ -110,11 +110,13 @@ def test_a_second_signal_ends_the_process_at_once(served: ServeProcess) -> None:
 def test_the_death_of_the_engine_fails_streams_and_ends_the_process(served: ServeProcess) -> None:
     with connect(served) as client:
         stream = begun(client.stream("hi", ignore_eos=True, max_completion_tokens=LONG_ANSWER))
-        (engine,) = psutil.Process(served.pid).children()
+        children = psutil.Process(served.pid).children()
+        (engine,) = [child for child in children if "tokenwire.engine.process" in child.cmdline()]
         engine.kill()
         with pytest.raises(EngineFaultError):
             list(stream)
     assert served.wait() == 1
+    assert psutil.wait_procs(children, timeout=CALL_TIMEOUT_S)[1] == []
     assert "the engine died" in served.log.read_text()
 
 
