@@ -8,7 +8,7 @@ from llguidance import LLMatcher
 from tokenwire.chat.constraint.argument_schemas import JsonSchema, not_enforceable
 from tokenwire.chat.constraint.rule import Rule, json_rule
 from tokenwire.chat.constraint.schema_gaps import gaps
-from tokenwire.chat.validation.json_text import parse_json_text
+from tokenwire.chat.validation.json_text import parse_json_object
 from tokenwire.chat.validation.limits import MAX_CHOICE_OPTIONS, MAX_REGEX_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 from tokenwire.chat.validation.rules import check_count, check_name, missing
 from tokenwire.errors import ConstraintInvalidError, Violation
@@ -76,11 +76,9 @@ def _check_schema(json_schema: JsonSchemaFormat) -> Iterator[Violation]:
     if not json_schema.schema:
         yield missing(field)
         return
-    schema = parse_json_text(field, json_schema.schema, max_bytes=MAX_SCHEMA_BYTES, max_depth=MAX_SCHEMA_DEPTH)
+    schema = parse_json_object(field, json_schema.schema, max_bytes=MAX_SCHEMA_BYTES, max_depth=MAX_SCHEMA_DEPTH)
     if isinstance(schema, Violation):
         yield schema
-    elif not isinstance(schema, dict):
-        yield Violation(field, f"`{field}` must be the text of a JSON object; got {json_schema.schema[:40]!r}")
 
 
 def _check_text(field: str, text: str, max_bytes: int) -> Iterator[Violation]:

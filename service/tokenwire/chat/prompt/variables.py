@@ -7,7 +7,7 @@ from jinja2.ext import Extension, LoopControlExtension
 from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 
-from tokenwire.chat.validation.json_text import parse_json_text
+from tokenwire.chat.validation.json_text import parse_json_object
 from tokenwire.errors import Violation
 
 MAX_KWARGS_BYTES = 16 * 1024
@@ -62,11 +62,9 @@ def check_template_kwargs(text: str) -> Iterator[Violation]:
     field = "chat_template_kwargs"
     if not text:
         return
-    variables = parse_json_text(field, text, max_bytes=MAX_KWARGS_BYTES, max_depth=MAX_KWARGS_DEPTH)
+    variables = parse_json_object(field, text, max_bytes=MAX_KWARGS_BYTES, max_depth=MAX_KWARGS_DEPTH)
     if isinstance(variables, Violation):
         yield variables
-    elif not isinstance(variables, dict):
-        yield Violation(field, f"`{field}` must be the text of a JSON object; got {text[:32]!r}")
     else:
         for name in sorted(variables.keys() & RESERVED_VARIABLES):
             yield Violation(field, f"`{field}` must not set `{name}`: the conversation or the server does")

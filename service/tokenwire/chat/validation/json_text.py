@@ -34,6 +34,14 @@ def parse_json_text(field: str, text: str, *, max_bytes: int, max_depth: int) ->
     return value
 
 
+def parse_json_object(field: str, text: str, *, max_bytes: int, max_depth: int) -> dict[str, object] | Violation:
+    """The same for a text that must be that of an object."""
+    value = parse_json_text(field, text, max_bytes=max_bytes, max_depth=max_depth)
+    if isinstance(value, Violation | dict):
+        return value
+    return Violation(field, f"`{field}` must be the text of a JSON object; got {text[:40]!r}")
+
+
 def _depth(text: str) -> int:
     """How deep a JSON text goes; of a text that is not JSON, at least how deep a parser goes before it finds out."""
     return max(_depths(text), default=0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterator, Sequence
 
-from tokenwire.chat.validation.json_text import parse_json_text
+from tokenwire.chat.validation.json_text import parse_json_object
 from tokenwire.chat.validation.limits import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 from tokenwire.chat.validation.rules import MISSING, check_name, missing
 from tokenwire.errors import Violation
@@ -82,11 +82,9 @@ def _check_function_call(path: str, call: ToolCall) -> Iterator[Violation]:
     if not text:
         yield missing(field)
         return
-    arguments = parse_json_text(field, text, max_bytes=MAX_SCHEMA_BYTES, max_depth=MAX_SCHEMA_DEPTH)
+    arguments = parse_json_object(field, text, max_bytes=MAX_SCHEMA_BYTES, max_depth=MAX_SCHEMA_DEPTH)
     if isinstance(arguments, Violation):
         yield arguments
-    elif not isinstance(arguments, dict):
-        yield Violation(field, f"`{field}` must be the text of a JSON object; got {text[:40]!r}")
 
 
 def _check_tool_call_id(path: str, message: Message, call_ids: Container[str]) -> Iterator[Violation]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tokenwire.chat.tool_choice import active_tools
-from tokenwire.chat.validation.json_text import parse_json_text
+from tokenwire.chat.validation.json_text import parse_json_object
 from tokenwire.chat.validation.limits import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_TOOLS
 from tokenwire.chat.validation.rules import check_count, check_name, missing
 from tokenwire.errors import Violation
@@ -54,11 +54,9 @@ def _check_function(path: str, function: FunctionDefinition) -> Iterator[Violati
 
 
 def _check_parameters(field: str, text: str) -> Iterator[Violation]:
-    schema = parse_json_text(field, text, max_bytes=MAX_SCHEMA_BYTES, max_depth=MAX_SCHEMA_DEPTH)
+    schema = parse_json_object(field, text, max_bytes=MAX_SCHEMA_BYTES, max_depth=MAX_SCHEMA_DEPTH)
     if isinstance(schema, Violation):
         yield schema
-    elif not isinstance(schema, dict):
-        yield Violation(field, f"`{field}` must be the text of a JSON object; got {text[:40]!r}")
     elif schema.get("type", "object") != "object":
         description = f"`{field}` must be the schema of an object; got the type {str(schema['type'])[:40]!r}"
         yield Violation(field, description)
