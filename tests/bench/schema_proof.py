@@ -28,13 +28,13 @@ from llguidance import LLMatcher
 from support.schema_corpus import SchemaCase, schema_corpus
 from support.schema_proof import MIN_COMPLETE_SHARE, ProofReport, prove
 from support.schema_suite import SuiteGroup, fetch_suite
+from support.whole_text import accepts
 from tokenwire.cache import default_cache_dir
 from tokenwire.chat.constraint.rule import json_rule
 from tokenwire.chat.constraint.schema_gaps import gaps
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import DEMO_MODEL_NAME, fetch_demo_model
 from tokenwire.engine.client import EngineProcess
-from tokenwire.engine.grammar.compiler import accepts
 from tokenwire.server import Server
 from tokenwire_client import AsyncClient
 

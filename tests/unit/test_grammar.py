@@ -2,8 +2,9 @@
 
 import pytest
 
+from support.whole_text import accepts
 from tokenwire.chat.constraint.rule import Rule, json_rule
-from tokenwire.engine.grammar.compiler import MAX_ERROR_LENGTH, accepts, error_text
+from tokenwire.engine.grammar.compiler import MAX_ERROR_LENGTH, error_text
 from tokenwire.engine.protocol import GrammarError
 
 SCHEMA = {"type": "object", "properties": {"é": {"type": "integer"}}, "required": ["é"], "additionalProperties": False}

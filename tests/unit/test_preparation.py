@@ -8,11 +8,11 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from support.fake_engine import FakeEngine, make_info
+from support.whole_text import accepts
 from tokenwire.chat.answer.reasoning import Reasoning
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.preparation import Prepared, prepare
 from tokenwire.chat.service import ChatService
-from tokenwire.engine.grammar.compiler import accepts
 from tokenwire.errors import ConstraintInvalidError
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 

@@ -8,10 +8,11 @@ from tokenizers import AddedToken
 from support.chat_templates import EXAMPLES
 from support.fake_engine import make_info
 from support.tiny import make_tokenizer
+from support.whole_text import accepts
 from tokenwire.chat.answer.reasoning import Reasoning, before, reasoning_of
 from tokenwire.chat.constraint.rule import Rule
 from tokenwire.chat.model import ServedModel
-from tokenwire.engine.grammar.compiler import GrammarCompiler, accepts
+from tokenwire.engine.grammar.compiler import GrammarCompiler
 
 QWEN = EXAMPLES["qwen"].source
 DIGITS = Rule("answer: /[0-9]+/")

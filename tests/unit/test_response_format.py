@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from support.whole_text import accepts
 from tokenwire.chat.constraint.response_format import check_response_format, format_rule
-from tokenwire.engine.grammar.compiler import accepts
 from tokenwire.v1.chat_pb2 import ChoiceFormat, JsonObjectFormat, JsonSchemaFormat, ResponseFormat, TextFormat
 
 SCHEMA = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenwire.engine.grammar.compiler import accepts
+from support.whole_text import accepts
 from tokenwire.engine.grammar.text import TextGrammar
 
 PAIRS = 'start: pair*\npair: "(" pair* ")" | "é"\n'

@@ -57,12 +57,6 @@ class GrammarCompiler:
         return _compile(self._tokenizer, grammar)
 
 
-def accepts(grammar: str, text: str) -> bool:
-    """Whether a text is complete by a grammar without special tokens that `Engine.check_grammar` has accepted."""
-    matcher = bytewise(grammar).deep_copy()
-    return matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()
-
-
 class _Tokens:
     """What llguidance asks of a tokenizer."""
 
