@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from support.inline_engine import InlineEngine, token_ids
 from support.tiny import FAMILIES, make_model
 from tokenwire.engine.model.architecture import load_config
-from tokenwire.engine.model.model import load_model
+from tokenwire.engine.model.loading import load_model
 from tokenwire.engine.protocol import SamplingParams
 
 MAX_TOKENS = 24
@@ -102,7 +102,7 @@ def test_llama_shaped_models_take_the_lean_pass(tmp_path: Path, family: str, is_
         model = load_model(
             folder, load_config(folder), dtype=torch.float32, device=device, kernel_dir=tmp_path / "kernels"
         )
-    assert model.is_lean is is_lean
+    assert (model.pass_name == "LeanDecoder") is is_lean
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -131,7 +131,7 @@ def test_half_precision_runs_lean_without_packed_layers(tmp_path: Path, tied: bo
             device=torch.device("cpu"),
             kernel_dir=tmp_path / "kernels",
         )
-    assert model.is_lean
+    assert model.pass_name == "LeanDecoder"
 
 
 def test_a_llama_with_another_activation_is_still_right(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tokenwire.engine.model.device import (
     requested_dtype,
 )
 from tokenwire.engine.model.kv_cache import count_blocks
-from tokenwire.engine.model.model import load_model
+from tokenwire.engine.model.loading import load_model
 from tokenwire.engine.protocol import (
     Abort,
     Command,
@@ -216,7 +216,7 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
     kv_cache_tokens = (num_blocks - 1) * options.block_size
     context_length = min(context_length, kv_cache_tokens)
     on_progress(Progress(f"allocating a key-value cache of {kv_cache_tokens} tokens"))
-    model.attach(num_rows=num_blocks * options.block_size)
+    model.attach(num_blocks=num_blocks, block_size=options.block_size)
     eos = eos_token_ids(folder)
     scheduler = Scheduler(
         BlockPool(num_blocks, options.block_size),

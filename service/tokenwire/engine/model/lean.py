@@ -13,8 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from tokenwire.engine.model.attention import AttentionLayer, paged_attention
+from tokenwire.engine.model.attention import AttentionBatch, AttentionLayer, paged_attention
 from tokenwire.engine.model.linear import make_linear
+from tokenwire.engine.model.module_cache import ModuleCache
 from tokenwire.engine.model.stable_rows import StableRows
 
 _LLAMA_SHAPED = {"llama", "mistral", "qwen2", "qwen3"}
@@ -28,8 +29,17 @@ def is_llama_shaped(config: PreTrainedConfig) -> bool:
 class LeanDecoder:
     """Token ids to logits. Takes the weights out of a transformers model, which cannot be used any more."""
 
-    def __init__(self, model: Any, attention: Sequence[AttentionLayer], *, pack: bool, rows: StableRows | None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        attention: Sequence[AttentionLayer],
+        cache: ModuleCache,
+        *,
+        pack: bool,
+        rows: StableRows | None,
+    ) -> None:
         """`pack`: pack the linear layers (see `tokenwire.engine.model.linear`); `rows`: in deterministic mode."""
+        self._cache = cache
         decoder = model.model
         self._embedding: Tensor = decoder.embed_tokens.weight
         self._rotary = decoder.rotary_emb
@@ -40,8 +50,13 @@ class LeanDecoder:
         self._norm = _Norm(decoder.norm)
         self._head = make_linear([model.lm_head], pack=pack, rows=rows)
 
-    def __call__(self, token_ids: Tensor, positions: Tensor, logit_rows: Tensor) -> Tensor:
-        """Logits [R, V] of the chosen rows [R] of a packed batch [T]."""
+    def attach(self, *, num_blocks: int, block_size: int) -> None:
+        """See `Forward`."""
+        self._cache.attach(num_blocks=num_blocks, block_size=block_size)
+
+    def __call__(self, token_ids: Tensor, positions: Tensor, batch: AttentionBatch, logit_rows: Tensor) -> Tensor:
+        """See `Forward`."""
+        self._cache.use(batch)
         hidden = F.embedding(token_ids, self._embedding)  # [T, C]
         cos, sin = self._rotary(hidden.unsqueeze(0), positions.unsqueeze(0))
         rotation = cos[0].unsqueeze(1), sin[0].unsqueeze(1)  # [T, 1, D] each
