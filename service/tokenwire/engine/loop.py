@@ -151,10 +151,13 @@ class EngineLoop:
         return ()
 
     def _step(self) -> tuple[SequenceOutput, ...]:
-        plan = self._scheduler.plan(time.monotonic())
+        start_s = time.monotonic()
+        plan = self._scheduler.plan(start_s)
         result = self._runner.run(plan)
         self._num_steps += 1
-        return self._scheduler.commit(plan, result)
+        outputs = self._scheduler.commit(plan, result)
+        self._scheduler.observe(plan, time.monotonic() - start_s)
+        return outputs
 
 
 def _ended(request: GenerationRequest, reason: FinishReason) -> tuple[SequenceOutput, ...]:

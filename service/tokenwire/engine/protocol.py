@@ -116,6 +116,10 @@ class EngineLoad:
     total_blocks: int = 0
     preemptions: int = 0
     """Number of preemptions so far."""
+    decode_step_s: float = 0.0
+    """Estimated seconds of a step in which the running sequences decode and no prompt is computed; 0: not known yet."""
+    prefill_tokens_per_s: float = 0.0
+    """Estimated prompt tokens computed a second while nobody decodes; 0: not known yet."""
 
 
 @dataclass(frozen=True, slots=True)

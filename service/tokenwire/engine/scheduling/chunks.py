@@ -22,6 +22,11 @@ class Chunk:
     """Positions of the prompt, in the chunk, whose log-probabilities of the next prompt token are asked."""
 
     @property
+    def is_decode(self) -> bool:
+        """Whether it takes the newest token of an answer, and nothing before it."""
+        return self.count == 1 and self.start >= self.sequence.num_prompt_tokens
+
+    @property
     def end(self) -> int:
         """Position behind its last token."""
         return self.start + self.count
@@ -37,6 +42,11 @@ class StepPlan:
     def num_tokens(self) -> int:
         """Rows of the forward pass."""
         return sum(chunk.count for chunk in self.chunks)
+
+    @property
+    def num_decode_tokens(self) -> int:
+        """Those of its rows that are of decodes."""
+        return sum(chunk.count for chunk in self.chunks if chunk.is_decode)
 
     @property
     def num_samples(self) -> int:

@@ -11,6 +11,7 @@ from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationReques
 from tokenwire.engine.sampling.sample import Sample, StepResult
 from tokenwire.engine.scheduling.blocks import BlockPool, extend_hashes
 from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan, check_step_budget
+from tokenwire.engine.scheduling.pace import Pace
 from tokenwire.engine.scheduling.sequence import Sequence, SequenceGroup, SequenceState, open_group
 
 _PLACE = attrgetter("place")
@@ -46,6 +47,8 @@ class Scheduler:
         self._context_length = context_length
         self._vocabulary_size = vocabulary_size
         self._chunking = chunking
+        least_prefill = max(pool.block_size, chunking.least_tokens)
+        self._pace = Pace(least_tokens=least_prefill, most_tokens=max_step_tokens)
         self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
         self._groups: dict[str, SequenceGroup] = {}
         self._waiting: list[Sequence] = []  # both in order of service
@@ -67,6 +70,8 @@ class Scheduler:
             free_blocks=self._pool.num_free,
             total_blocks=self._pool.num_blocks - 1,
             preemptions=self._preemptions,
+            decode_step_s=self._pace.decode_step_s(len(self._running)),
+            prefill_tokens_per_s=self._pace.prefill_tokens_per_s,
         )
 
     def submit(self, request: GenerationRequest, now: float, grammar: Grammar | None = None) -> None:
@@ -99,8 +104,11 @@ class Scheduler:
     def plan(self, now: float) -> StepPlan:
         """Choose the work of the next step and take the blocks for it. `now` in seconds, of the clock of `submit`."""
         self._start_urgent(now)
-        chunks = self._continue_running()
-        chunks += self._admit_waiting(self._max_step_tokens - sum(chunk.count for chunk in chunks), now)
+        prefill = self._prefill_budget()
+        chunks = self._continue_running(prefill)
+        prefill -= sum(chunk.count for chunk in chunks if not chunk.is_decode)
+        left = self._max_step_tokens - sum(chunk.count for chunk in chunks)
+        chunks += self._admit_waiting(min(left, prefill), now)
         return StepPlan(tuple(chunks))
 
     def commit(self, plan: StepPlan, result: StepResult) -> tuple[SequenceOutput, ...]:
@@ -120,6 +128,14 @@ class Scheduler:
             elif score:
                 outputs.append(chunk.sequence.output(prompt_logprobs=score))
         return tuple(outputs)
+
+    def observe(self, plan: StepPlan, elapsed_s: float) -> None:
+        """Learn how long a step took, from one plan to the next. Without it prompts take all of a step's budget."""
+        self._pace.observe(
+            decode_tokens=plan.num_decode_tokens,
+            prefill_tokens=plan.num_tokens - plan.num_decode_tokens,
+            elapsed_s=elapsed_s,
+        )
 
     def preempt_all(self) -> None:
         """Preempt every running sequence, as if the cache were full. Between steps."""
@@ -176,20 +192,30 @@ class Scheduler:
         needed = len(held.union(cached)) + missing + len(kept)  # as `_take_prompt_blocks` has it
         return len(kept) < self._max_running and needed < self._pool.num_blocks
 
-    def _continue_running(self) -> list[Chunk]:
-        """Chunks of the running sequences. The earlier ones have the right of way, and the first always gets on."""
+    def _prefill_budget(self) -> int:
+        """Tokens of prompts, and of what else is to be computed again, that the next step may take."""
+        decoding = sum(sequence.is_decoding for sequence in self._running)
+        starting = min(len(self._waiting), len(self._free_slots))
+        return self._pace.prefill_budget(decoding=decoding, prompts=len(self._running) - decoding + starting)
+
+    def _continue_running(self, prefill: int) -> list[Chunk]:
+        """Chunks of the running sequences, at most `prefill` tokens of them of others than decodes.
+
+        The earlier ones have the right of way, and the first always gets on.
+        """
         chunks: list[Chunk] = []
         budget = self._max_step_tokens
-        decodes = sum(sequence.num_tokens - sequence.num_computed == 1 for sequence in self._running)
+        decodes = sum(sequence.is_decoding for sequence in self._running)
         for sequence in tuple(self._running):
             if sequence.state is not SequenceState.RUNNING:
                 break  # preempted for an earlier one, as are all that follow
-            remaining = sequence.num_tokens - sequence.num_computed
-            decodes -= remaining == 1
-            count = self._chunking.count(sequence, budget - decodes)  # a prefill leaves every later decode its token
+            decodes -= sequence.is_decoding
+            most = budget - decodes  # a prefill leaves every later decode its token
+            count = self._chunking.count(sequence, most if sequence.is_decoding else min(most, prefill))
             if count > 0 and self._make_room(sequence, sequence.num_computed + count):
                 chunks.append(_chunk(sequence, count))
                 budget -= count
+                prefill -= 0 if sequence.is_decoding else count
         return chunks
 
     def _make_room(self, sequence: Sequence, num_tokens: int) -> bool:

@@ -89,6 +89,11 @@ class Sequence:
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
+    def is_decoding(self) -> bool:
+        """Whether only the newest token of its answer is to be computed."""
+        return self.num_computed == len(self.token_ids) - 1 >= self.num_prompt_tokens
+
+    @property
     def may_start(self) -> bool:
         """Whether the prompt can be had from the prefix cache, or it is this sequence that is to compute it."""
         return self.group.prompt_computed or self.group.live[0] is self
