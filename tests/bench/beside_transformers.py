@@ -10,29 +10,29 @@ and no time is spent on a server.
 import argparse
 import asyncio
 import json
-import platform
 import statistics
-import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import tokenwire
 from tokenwire.cache import default_cache_dir
-from tokenwire.cli.load import LoadReport, measure
-from tokenwire.cli.prompts import make_prompts
+from tokenwire.cli.bench.circumstances import circumstances
+from tokenwire.cli.bench.figures import Figures
+from tokenwire.cli.bench.grpc_target import GrpcTarget
+from tokenwire.cli.bench.load import Round, measure
+from tokenwire.cli.bench.prompts import make_prompts
+from tokenwire.cli.bench.targets import Address
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import DEMO_MODEL_NAME, fetch_demo_model
 from tokenwire.engine.client import EngineProcess
 from tokenwire.server import Server
-from tokenwire_client import AsyncClient, ChatParameters
 
 MAX_TOKENS = 96
 
@@ -42,7 +42,7 @@ class Level:
     """The figures of one number of streams, one entry a round."""
 
     streams: int
-    tokenwire: list[LoadReport]
+    tokenwire: list[Round]
     transformers_tokens_per_s: list[float]
 
 
@@ -77,31 +77,29 @@ async def compare(model: Path, *, levels: Sequence[int], rounds: int) -> list[Le
     try:
         served = await server.start(lambda progress: None)
         peer = StaticBatches(served.info.model_path)
-        async with AsyncClient(f"127.0.0.1:{server.port}") as client:
-            return [await _level(client, peer, streams, rounds=rounds) for streams in levels]
+        address = Address("tokenwire", "grpc", f"127.0.0.1:{server.port}")
+        target = GrpcTarget(address, model=DEMO_MODEL_NAME, api_key=None, timeout_s=600)
+        try:
+            return [await _level(target, peer, streams, rounds=rounds) for streams in levels]
+        finally:
+            await target.close()
     finally:
         await server.stop()
 
 
-async def _level(client: AsyncClient, peer: StaticBatches, streams: int, *, rounds: int) -> Level:
-    parameters: ChatParameters = {"temperature": 0.0, "max_completion_tokens": MAX_TOKENS, "ignore_eos": True}
-    prompts = make_prompts(client)
+async def _level(target: GrpcTarget, peer: StaticBatches, streams: int, *, rounds: int) -> Level:
+    prompts = make_prompts()
     level = Level(streams, [], [])
     for round_number in range(rounds + 1):
         # Other prompts each round: nothing comes out of the prefix cache but the template's own beginning.
         texts = [await anext(prompts) for _ in range(streams)]
-        report = await measure(client, _each(texts), parameters, concurrency=streams, requests=streams)
+        ours = await measure(target, texts, streams=streams, max_tokens=MAX_TOKENS)
         peer_tokens_per_s = await asyncio.to_thread(peer.tokens_per_s, texts)
-        print(f"{streams} streams: {report.output_tokens_per_s:.1f} / {peer_tokens_per_s:.1f} tok/s", flush=True)
+        print(f"{streams} streams: {ours.output_tokens_per_s:.1f} / {peer_tokens_per_s:.1f} tok/s", flush=True)
         if round_number > 0:
-            level.tokenwire.append(report)
+            level.tokenwire.append(ours)
             level.transformers_tokens_per_s.append(peer_tokens_per_s)
     return level
-
-
-async def _each(texts: Sequence[str]) -> AsyncIterator[str]:
-    for text in texts:
-        yield text
 
 
 def table(levels: Sequence[Level]) -> str:
@@ -111,35 +109,17 @@ def table(levels: Sequence[Level]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for level in levels:
-        ours = [report.output_tokens_per_s for report in level.tokenwire]
-        theirs = level.transformers_tokens_per_s
-        first = statistics.median(r.time_to_first_token_s.p50 for r in level.tokenwire if r.time_to_first_token_s)
-        gaps = [r.inter_token_s for r in level.tokenwire if r.inter_token_s]
-        p50, p99 = statistics.median(gap.p50 for gap in gaps), statistics.median(gap.p99 for gap in gaps)
+        ours, theirs = Figures.of(level.tokenwire), level.transformers_tokens_per_s
+        assert ours.first_token_s, ours.errors
+        assert ours.between_tokens_s
+        rate, gaps = ours.output_tokens_per_s, ours.between_tokens_s
         lines.append(
-            f"| {level.streams} | {_spread(ours)} | {_spread(theirs)} "
-            f"| {statistics.median(ours) / statistics.median(theirs):.2f} "
-            f"| {first * 1000:.0f} | {p50 * 1000:.0f} / {p99 * 1000:.0f} |"
+            f"| {level.streams} | {rate.median:.1f} ({rate.least:.1f}–{rate.most:.1f}) "
+            f"| {statistics.median(theirs):.1f} ({min(theirs):.1f}–{max(theirs):.1f}) "
+            f"| {rate.median / statistics.median(theirs):.2f} | {ours.first_token_s.p50 * 1000:.0f} "
+            f"| {gaps.p50 * 1000:.0f} / {gaps.p99 * 1000:.0f} |"
         )
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
-
-
-def _circumstances() -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": psutil.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenwire": tokenwire.__version__,
-        "commit": commit.stdout.strip(),
-    }
 
 
 def main() -> None:
@@ -153,10 +133,10 @@ def main() -> None:
     model = arguments.model or fetch_demo_model(default_cache_dir())
     streams = [int(level) for level in arguments.levels.split(",")]
     levels = asyncio.run(compare(model, levels=streams, rounds=arguments.rounds))
-    circumstances = _circumstances()
-    print(table(levels), circumstances, sep="\n\n")
+    about = {**circumstances(sys.argv), "torch": torch.__version__, "transformers": transformers.__version__}
+    print(table(levels), about, sep="\n\n")
     if arguments.json:
-        figures = {**circumstances, "levels": [asdict(level) for level in levels]}
+        figures = {**about, "levels": [asdict(level) for level in levels]}
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 

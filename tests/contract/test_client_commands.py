@@ -1,4 +1,4 @@
-"""`tokenwire chat`, `generate` and `bench` against a scripted server."""
+"""`tokenwire chat` and `generate` against a scripted server."""
 
 import io
 import json
@@ -314,33 +314,3 @@ def test_a_number_that_the_contract_cannot_hold_is_named(
 ) -> None:
     assert call(command, flag, str(value)) != 0
     assert f'"{value}" for {flag}' in " ".join(capsys.readouterr().err.split())
-
-
-def test_bench_reports_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "figures.json"
-    with ScriptedServer(answer("a", "b", "c")) as server:
-        arguments = ["--concurrency", "1,3", "--rounds", "2", "--prompt-tokens", "40", "--json", str(file)]
-        assert call("bench", "--target", server.target, *arguments) == 0
-    levels = json.loads(file.read_text())["levels"]
-    assert [(level["concurrency"], level["requests"], level["errors"]) for level in levels] == [(1, 2, {}), (3, 6, {})]
-    assert [level["completion_tokens"] for level in levels] == [6, 18]
-    for level in levels:
-        assert level["output_tokens_per_s"] == pytest.approx(level["completion_tokens"] / level["wall_s"])
-        assert 0 < level["time_to_first_token_s"]["p50"] <= level["request_s"]["p99"] <= level["wall_s"]
-    assert "output tok/s" in capsys.readouterr().out
-    assert {len(request.messages[0].content) for request in server.requests} == {40}
-    assert server.requests[-1].ignore_eos
-    assert server.requests[-1].max_completion_tokens == 96
-
-
-def test_bench_counts_errors_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    full = Failure(grpc.StatusCode.UNAVAILABLE, "full", [ErrorInfo(reason="QUEUE_FULL")])
-    with ScriptedServer(answer("a"), [full], answer("a")) as server:
-        assert call("bench", "--target", server.target, "--concurrency", "1", "--rounds", "3") == 1
-    assert "1 streams: 1 × full" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("levels", ["0", "1,", "1,a", "-1"])
-def test_bench_refuses_levels_that_are_no_numbers(levels: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("bench", f"--concurrency={levels}") != 0
-    assert f"got '{levels}'" in " ".join(capsys.readouterr().err.split())

@@ -1,11 +1,12 @@
 """Prompts for a load test: varied, and each one different, so that a prefix cache helps as little as in real use."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import cycle, product
 from pathlib import Path
 
-from tokenwire_client import AsyncClient
+Cut = Callable[[str, int], Awaitable[str]]
+"""Gives the first so many tokens of a text."""
 
 _TASKS = (
     "Explain how {topic} works",
@@ -26,9 +27,12 @@ _READERS = ("a child", "an expert", "a busy manager", "a curious neighbour", "a 
 
 
 async def make_prompts(
-    client: AsyncClient, *, file: Path | None = None, prompt_tokens: int | None = None
+    *, file: Path | None = None, prompt_tokens: int | None = None, cut: Cut | None = None
 ) -> AsyncIterator[str]:
-    """Endless prompts: the lines of the file in turn, or built-in ones, cut or drawn out to about `prompt_tokens`."""
+    """Endless prompts: the lines of the file in turn, or built-in ones, cut or drawn out to about `prompt_tokens`.
+
+    Without `cut` a word counts as a token.
+    """
     texts = _read(file) if file else _built_in()
     random.Random(0).shuffle(texts)
     words = [word for topic in _TOPICS for word in topic.split()]
@@ -37,8 +41,11 @@ async def make_prompts(
             yield text
             continue
         filling = " ".join(random.Random(number).choices(words, k=prompt_tokens))
-        tokens = await client.tokenize(f"{text} {filling}")
-        yield (await client.detokenize(list(tokens.token_ids[:prompt_tokens]))).text
+        yield await (cut or _cut_words)(f"{text} {filling}", prompt_tokens)
+
+
+async def _cut_words(text: str, num_words: int) -> str:
+    return " ".join(text.split()[:num_words])
 
 
 def _built_in() -> list[str]:

@@ -1,0 +1,1 @@
+"""`tokenwire bench`: measures servers under load, side by side."""
