@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tokenwire.engine.protocol import (
     EngineInfo,
@@ -24,9 +25,9 @@ Step = Sequence[SequenceOutput] | asyncio.Event | Exception
 Script = Sequence[Step] | Callable[[GenerationRequest], Sequence[Step]]
 
 
-def output(*token_ids: int, index: int = 0, finish: FinishReason | None = None, **fields: object) -> SequenceOutput:
+def output(*token_ids: int, index: int = 0, finish: FinishReason | None = None, **fields: Any) -> SequenceOutput:
     """One output of a script; the request id is filled in by the engine."""
-    return replace(SequenceOutput("", index, token_ids, finish_reason=finish), **fields)  # type: ignore[arg-type]
+    return SequenceOutput("", index, token_ids, finish_reason=finish)._replace(**fields)
 
 
 def answer(
@@ -144,7 +145,7 @@ class FakeGeneration:
                 raise step
             if isinstance(step, asyncio.Event):
                 continue
-            outputs = tuple(replace(o, request_id=self.request.request_id) for o in step if o.index in self._live)
+            outputs = tuple(o._replace(request_id=self.request.request_id) for o in step if o.index in self._live)
             self._live -= {o.index for o in outputs if o.finish_reason is not None}
             if outputs:
                 return outputs

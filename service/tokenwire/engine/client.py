@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tokenwire.engine.grammar.checker import GrammarChecker
@@ -17,6 +17,7 @@ from tokenwire.engine.protocol import (
     EngineLoad,
     EngineOptions,
     EngineStartError,
+    Event,
     FinishReason,
     GenerationRequest,
     Preempt,
@@ -30,10 +31,12 @@ from tokenwire.engine.protocol import (
     Submit,
     Vocabulary,
 )
-from tokenwire.engine.wire import PeerGoneError, encode_frame, read_frame
+from tokenwire.engine.wire import FrameLink, PeerGoneError
 from tokenwire.errors import EngineFaultError
 
 STOP_TIMEOUT_S = 5.0
+
+PROGRAM = ("-m", "tokenwire.engine.process")
 
 OPENMP_ENVIRONMENT = {
     # OpenMP threads that wait by spinning take the cores that the front end and the clients need: with two busy
@@ -50,16 +53,20 @@ GRAMMAR_ENVIRONMENT = {
 class EngineProcess:
     """An engine in a process of its own. Implements `tokenwire.engine.protocol.Engine`."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, *, program: Sequence[str] = PROGRAM) -> None:
+        """`program` is what Python runs: another one that speaks the protocol may stand in for the engine."""
         self._options = options
+        self._program = program
         self._process: Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._dispatching: asyncio.Task[None] | None = None
+        self._link: FrameLink | None = None
+        self._info: asyncio.Future[EngineInfo] | None = None
+        self._on_progress: Callable[[Progress], None] = lambda progress: None
         self._generations: dict[str, ProcessGeneration] = {}
         self._checker: GrammarChecker | None = None
         self._load = EngineLoad()
         self._load_changed = asyncio.Event()
-        self._is_dead = False
+        self._is_ready = False
+        self._dead = asyncio.Event()
 
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
         """Start the process and wait until it accepts requests. Raises `EngineStartError`."""
@@ -68,8 +75,7 @@ class EngineProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # as for the front end, a file of the working folder is no module, whatever its name
-                "-m",
-                "tokenwire.engine.process",
+                *self._program,
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
@@ -80,15 +86,15 @@ class EngineProcess:
                     "TQDM_DISABLE": "1",  # the engine reports its own progress
                 },
             )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._writer.write(encode_frame(self._options))
+        self._on_progress = on_progress
+        self._info = asyncio.get_running_loop().create_future()
+        self._link = await FrameLink.open(ours, self._take, self._end)
+        self._link.send(self._options)
         try:
-            info = await self._wait_until_ready(reader, on_progress)
+            return await self._ready(self._info, self._process)
         except BaseException:  # a cancelled start, too, must leave no process
             await self.stop()
             raise
-        self._dispatching = asyncio.create_task(self._dispatch(reader))
-        return info
 
     @property
     def load(self) -> EngineLoad:
@@ -98,15 +104,14 @@ class EngineProcess:
     async def wait_for_load(self, condition: Callable[[EngineLoad], bool]) -> EngineLoad:
         """Wait for a step frame whose figures meet the condition. Raises `EngineFaultError` if the engine dies."""
         while not condition(self._load):
-            if self._is_dead:
+            if self._dead.is_set():
                 raise EngineFaultError("the engine process ended")
             await self._load_changed.wait()
         return self._load
 
     async def wait_until_dead(self) -> None:
         """Wait until the process has ended or closed its end."""
-        if self._dispatching is not None:
-            await asyncio.wait([self._dispatching])
+        await self._dead.wait()
 
     async def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """As `Engine.set_vocabulary`. Raises `EngineStartError` if the process that checks grammars does not start."""
@@ -117,7 +122,7 @@ class EngineProcess:
 
     async def check_grammar(self, grammar: str) -> None:
         """As `Engine.check_grammar`. Raises `EngineFaultError`, too, when the engine is dead."""
-        if self._checker is None or self._is_dead:
+        if self._checker is None or self._dead.is_set():
             raise EngineFaultError("the engine process ended")
         await self._checker.check(grammar)
 
@@ -127,7 +132,7 @@ class EngineProcess:
 
     def generate(self, request: GenerationRequest) -> "ProcessGeneration":
         """Queue a request. Raises `EngineFaultError` when the engine is dead."""
-        if self._is_dead:
+        if self._dead.is_set():
             raise EngineFaultError("the engine process ended", completion_id=request.request_id)
         generation = ProcessGeneration(request, send=self._send, forget=self._forget)
         self._generations[request.request_id] = generation
@@ -136,66 +141,69 @@ class EngineProcess:
 
     async def stop(self) -> None:
         """End the process: ask it, and kill one that does not listen or is still starting. Live generations fail."""
-        if self._writer is not None and not self._writer.is_closing():
-            self._send(Shutdown())
-            self._writer.close()
+        if self._link is not None:
+            self._link.send(Shutdown())
+            self._link.close()
         if self._checker is not None:
             await self._checker.stop()
         if self._process is not None:
-            await _wait_or_kill(self._process, STOP_TIMEOUT_S if self._dispatching is not None else 0)
-        if self._dispatching is not None:
-            self._dispatching.cancel()
-            await asyncio.wait([self._dispatching])
-        self._fail_all()
+            await _wait_or_kill(self._process, STOP_TIMEOUT_S if self._is_ready else 0)
+        self._end()
 
-    async def _wait_until_ready(
-        self, reader: asyncio.StreamReader, on_progress: Callable[[Progress], None]
-    ) -> EngineInfo:
-        while True:
-            try:
-                event = await read_frame(reader)
-            except PeerGoneError:
-                assert self._process is not None
-                raise EngineStartError(await _why_it_ended(self._process)) from None
-            match event:
-                case Progress():
-                    on_progress(event)
-                case StartFailed():
-                    raise EngineStartError(event.message)
-                case Ready():
-                    self._load = event.load
-                    return event.info
-
-    async def _dispatch(self, reader: asyncio.StreamReader) -> None:
+    async def _ready(self, info: asyncio.Future[EngineInfo], process: Process) -> EngineInfo:
         try:
-            while True:
-                frame = await read_frame(reader)
-                assert isinstance(frame, StepFrame)
-                self._load = frame.load
-                self._notify_load()
-                for output in frame.outputs:
-                    if (generation := self._generations.get(output.request_id)) is not None:
-                        generation.add(output)
+            ready = await info
         except PeerGoneError:
-            pass
-        finally:
-            self._fail_all()
+            raise EngineStartError(await _why_it_ended(process)) from None
+        self._is_ready = True
+        return ready
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case StepFrame():
+                self._dispatch(event)
+            case Progress():
+                self._on_progress(event)
+            case Ready(info, load):
+                self._load = load
+                self._settle(info)
+            case StartFailed(message):
+                self._settle(EngineStartError(message))
+
+    def _settle(self, outcome: EngineInfo | Exception) -> None:
+        """Tell `start` how it went, if it still waits."""
+        assert self._info is not None
+        if self._info.done():
+            return
+        if isinstance(outcome, Exception):
+            self._info.set_exception(outcome)
+        else:
+            self._info.set_result(outcome)
+
+    def _dispatch(self, frame: StepFrame) -> None:
+        self._load = frame.load
+        self._notify_load()
+        for output in frame.outputs:
+            if (generation := self._generations.get(output.request_id)) is not None:
+                generation.add(output)
 
     def _notify_load(self) -> None:
         self._load_changed.set()
-        self._load_changed = asyncio.Event()
+        self._load_changed.clear()
 
-    def _fail_all(self) -> None:
-        self._is_dead = True
+    def _end(self) -> None:
+        """The engine has ended, or is not listened to any more."""
+        self._dead.set()
         self._notify_load()
-        for generation in list(self._generations.values()):
+        if self._info is not None:
+            self._settle(PeerGoneError())
+        for generation in self._generations.values():
             generation.fail()
         self._generations.clear()
 
     def _send(self, command: Command) -> None:
-        # The kernel buffers what the engine does not read at once; the transport keeps the rest.
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(encode_frame(command))
+        if self._link is not None:
+            self._link.send(command)
 
     def _forget(self, request_id: str) -> None:
         self._generations.pop(request_id, None)
@@ -217,17 +225,13 @@ class ProcessGeneration:
 
     async def receive(self) -> tuple[SequenceOutput, ...]:
         """As `Generation.receive`."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            if self._outputs:
-                outputs = tuple(self._outputs)
-                self._outputs.clear()
-                if self._has_failed:
-                    self._arrived.set()
-                return outputs
+        while not self._outputs:
             if self._has_failed:
                 raise EngineFaultError("the engine process ended", completion_id=self._request_id)
+            self._arrived.clear()
+            await self._arrived.wait()
+        outputs, self._outputs = tuple(self._outputs), []
+        return outputs
 
     def abort(self, index: int | None = None) -> None:
         """As `Generation.abort`."""

@@ -9,7 +9,8 @@ import pickle
 import select
 import socket
 import struct
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, Self
 
 _HEADER = struct.Struct("<I")
 _RECEIVE_BYTES = 1 << 18
@@ -33,6 +34,69 @@ def encode_frame(message: object) -> bytes:
     return _HEADER.pack(len(payload)) + payload
 
 
+class FrameBuffer:
+    """Cuts the bytes of a stream into messages."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Take the next bytes; the messages that they complete."""
+        self._bytes += data
+        messages = []
+        start = 0
+        with memoryview(self._bytes) as view:
+            while len(view) - start >= _HEADER.size:
+                (size,) = _HEADER.unpack_from(view, start)
+                end = start + _HEADER.size + size
+                if len(view) < end:
+                    break
+                messages.append(pickle.loads(view[start + _HEADER.size : end]))
+                start = end
+        del self._bytes[:start]
+        return messages
+
+
+class FrameLink(asyncio.Protocol):
+    """The front end's end. Messages are handed over as their bytes come, without a task that waits for them."""
+
+    def __init__(self, on_message: Callable[[Any], None], on_end: Callable[[], None]) -> None:
+        """`on_end` is called once, when the pair is closed at either end."""
+        self._on_message = on_message
+        self._on_end = on_end
+        self._buffer = FrameBuffer()
+        self._transport: asyncio.WriteTransport | None = None
+
+    @classmethod
+    async def open(cls, sock: socket.socket, on_message: Callable[[Any], None], on_end: Callable[[], None]) -> Self:
+        """A link over a connected socket, which it closes in the end."""
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_connection(lambda: cls(on_message, on_end), sock=sock)
+        return link
+
+    def send(self, message: object) -> None:
+        """Send one message, unless the pair is closed. The kernel buffers what the peer does not read at once, and the
+        transport the rest."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode_frame(message))
+
+    def close(self) -> None:
+        """Close, once all is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._buffer.feed(data):
+            self._on_message(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_end()
+
+
 async def read_frame(reader: asyncio.StreamReader) -> Any:
     """The next message. Raises `PeerGoneError` at the end of the stream."""
     try:
@@ -48,7 +112,7 @@ class FrameSocket:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)
         self._socket = sock
-        self._buffer = bytearray()
+        self._buffer = FrameBuffer()
 
     def fileno(self) -> int:
         """For `select`."""
@@ -66,7 +130,7 @@ class FrameSocket:
 
         Raises `PeerGoneError`.
         """
-        messages = self._complete_frames()
+        messages: list[Any] = []
         while self._is_readable(wait=wait and not messages, beside=beside):
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
@@ -74,23 +138,9 @@ class FrameSocket:
                 raise PeerGoneError from error
             if not data:
                 raise PeerGoneError
-            self._buffer += data
-            messages += self._complete_frames()
+            messages += self._buffer.feed(data)
         return messages
 
     def _is_readable(self, *, wait: bool, beside: HasFileno | None) -> bool:
         sources = [self._socket] if beside is None else [self._socket, beside]
         return self._socket in select.select(sources, [], [], None if wait else 0)[0]
-
-    def _complete_frames(self) -> list[Any]:
-        messages = []
-        start = 0
-        while len(self._buffer) - start >= _HEADER.size:
-            (size,) = _HEADER.unpack_from(self._buffer, start)
-            end = start + _HEADER.size + size
-            if len(self._buffer) < end:
-                break
-            messages.append(pickle.loads(self._buffer[start + _HEADER.size : end]))
-            start = end
-        del self._buffer[:start]
-        return messages
