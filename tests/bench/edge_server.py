@@ -1,0 +1,35 @@
+"""The front end as `tokenwire serve` runs it, over the scripted engine of `edge_engine.py`.
+
+python tests/bench/edge_server.py FOLDER     FOLDER has the tokenizer; `EDGE_ENGINE` in the environment the pace
+
+Prints its gRPC and REST ports, and serves until standard input ends.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from tokenwire.config import LogConfig, ModelOptions, ServeConfig, ServerConfig
+from tokenwire.engine.client import EngineProcess
+from tokenwire.logs import configure_logs
+from tokenwire.server import Server
+
+ENGINE = Path(__file__).with_name("edge_engine.py")
+
+
+async def serve(folder: str) -> None:
+    config = ServeConfig(
+        model=ModelOptions(model=folder, served_model_name="scripted"), server=ServerConfig(port=0, http_port=0)
+    )
+    server = Server(config, EngineProcess(config.engine_options, program=(str(ENGINE),)))
+    try:
+        await server.start(lambda progress: None)
+        print(server.port, server.http_port, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+    finally:
+        await server.stop()
+
+
+if __name__ == "__main__":
+    configure_logs(LogConfig())
+    asyncio.run(serve(sys.argv[1]))
