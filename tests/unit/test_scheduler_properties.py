@@ -86,13 +86,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.forget(name)
 
     @precondition(lambda self: self.expected)
-    @rule(data=st.data(), aborts=st.booleans())
-    def step(self, data: st.DataObject, aborts: bool) -> None:
+    @rule(data=st.data(), aborts=st.booleans(), elapsed_s=st.none() | st.floats(0.01, 1))
+    def step(self, data: st.DataObject, aborts: bool, elapsed_s: float | None) -> None:
         plan = self.scheduler.plan(0.0)
         self.check(plan)
         samples = self.compute(plan)
         if aborts:
             self.abort(data, whole=False)
+        if elapsed_s is not None:
+            self.scheduler.observe(plan, elapsed_s)  # before the commit or after it: a plan knows what its chunks are
         for output in self.scheduler.commit(plan, samples):
             self.take(output)
 

@@ -19,6 +19,9 @@ _DECODES_BLAME = 0.3
 _MOST_SURPRISE = log(1.25)
 """No more of an error counts at once. It doubles while errors of one sign go on: a change is not an outlier."""
 
+_LEAST_S, _MOST_S = 1e-6, 1e3
+"""No step takes less, or more."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
@@ -55,13 +58,14 @@ class Pace:
         self._cost: StepCost | None = None
         self._num_steps = 0
         self._num_mixed_steps = 0
-        self._surprise = 0.0
-        """The bound that the last error met, signed; 0 if it met none."""
+        self._surprises = {False: 0.0, True: 0.0}
+        """The bounds that the last errors of steps without and with prompts met, signed; 0 where they met none."""
 
     def observe(self, *, decode_tokens: int, prefill_tokens: int, elapsed_s: float) -> None:
         """Learn from a step that worked on so many tokens for so long."""
-        if elapsed_s <= 0 or decode_tokens + prefill_tokens == 0:
+        if decode_tokens + prefill_tokens == 0:
             return
+        elapsed_s = max(_LEAST_S, min(elapsed_s, _MOST_S))
         self._num_steps += 1
         self._num_mixed_steps += decode_tokens > 0 and prefill_tokens > 0
         if self._cost is None:
@@ -71,7 +75,7 @@ class Pace:
         if self._num_steps <= _FIRST_STEPS:
             self._cost = self._cost.scaled(*[elapsed_s / expected] * 3)
             return
-        error = self._credible(log(elapsed_s / expected))
+        error = self._credible(log(elapsed_s / expected), has_prompts=prefill_tokens > 0)
         blame = _DECODES_BLAME if prefill_tokens else 1.0
         step, decode, prefill = parts[0] * blame, parts[1] * blame, parts[2]
         gain = _GAIN * error * expected / (step * parts[0] + decode * parts[1] + prefill * parts[2])
@@ -98,9 +102,10 @@ class Pace:
             return 0.0
         return self._most_tokens / sum(self._cost.parts(0, self._most_tokens))
 
-    def _credible(self, error: float) -> float:
+    def _credible(self, error: float, *, has_prompts: bool) -> float:
         """The error, bounded."""
-        limit = max(_MOST_SURPRISE, 2 * abs(self._surprise) if error * self._surprise > 0 else 0.0)
+        last = self._surprises[has_prompts]
+        limit = max(_MOST_SURPRISE, 2 * abs(last) if error * last > 0 else 0.0)
         bounded = max(-limit, min(error, limit))
-        self._surprise = bounded if abs(error) > limit else 0.0
+        self._surprises[has_prompts] = bounded if abs(error) > limit else 0.0
         return bounded
