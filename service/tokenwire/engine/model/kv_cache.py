@@ -30,7 +30,7 @@ def count_blocks(
     Raises `EngineStartError` where they cannot hold even 16 tokens.
     """
     block_bytes = sum(layer.cached_elements for layer in layers) * dtype.itemsize * block_size
-    available = _default_memory(device) if memory_bytes is None else memory_bytes
+    available = default_memory(device) if memory_bytes is None else memory_bytes
     num_blocks = available // block_bytes
     if (num_blocks - 1) * block_size < 16:
         raise EngineStartError(
@@ -61,7 +61,8 @@ def allocate(
         raise EngineStartError(f"no memory for a key-value cache of {num_rows} tokens: {error}") from None
 
 
-def _default_memory(device: torch.device) -> int:
+def default_memory(device: torch.device) -> int:
+    """Bytes that a cache gets where nothing else is said."""
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what loading has freed
         free, _ = torch.cuda.mem_get_info(device)

@@ -41,7 +41,7 @@ class LeanDecoder:
         """`pack`: pack the linear layers (see `tokenwire.engine.model.linear`); `rows`: in deterministic mode."""
         self._cache = cache
         decoder = model.model
-        self._embedding: Tensor = decoder.embed_tokens.weight
+        self._embedding = decoder.embed_tokens
         self._rotary = decoder.rotary_emb
         self._layers = [
             _LeanLayer(layer, calls, pack=pack, rows=rows)
@@ -57,7 +57,7 @@ class LeanDecoder:
     def __call__(self, token_ids: Tensor, positions: Tensor, batch: AttentionBatch, logit_rows: Tensor) -> Tensor:
         """See `Forward`."""
         self._cache.use(batch)
-        hidden = F.embedding(token_ids, self._embedding)  # [T, C]
+        hidden: Tensor = self._embedding(token_ids)  # [T, C]
         cos, sin = self._rotary(hidden.unsqueeze(0), positions.unsqueeze(0))
         rotation = cos[0].unsqueeze(1), sin[0].unsqueeze(1)  # [T, 1, D] each
         for layer in self._layers:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from tokenwire.engine.model.parallel.shards import ShardedLinear
 from tokenwire.engine.model.stable_rows import StableLinear, StableRows
 
 # The rows that the layout is made for; it serves any number of rows (measured: 1 to 128).
@@ -49,6 +50,9 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 def make_linear(layers: Sequence[Any], *, pack: bool, rows: StableRows | None) -> nn.Module:
     """One layer whose output is the outputs of several `nn.Linear` layers of the same input, side by side."""
+    if isinstance(layers[0], ShardedLinear):
+        (sharded,) = layers
+        return ShardedLinear(make_linear([sharded.part], pack=pack, rows=rows), sharded.join)
     return _stable(_merge(layers, pack=pack), rows, width=sum(layer.out_features for layer in layers))
 
 

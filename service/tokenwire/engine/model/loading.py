@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.distributed import DistributedConfig
 
 from tokenwire.engine.model.architecture import check_windows, mismatch
 from tokenwire.engine.model.attention import (
@@ -22,6 +23,7 @@ from tokenwire.engine.model.linear import can_pack
 from tokenwire.engine.model.model import Forward, PagedModel
 from tokenwire.engine.model.module_cache import ModuleCache
 from tokenwire.engine.model.modules import ModuleForward
+from tokenwire.engine.model.parallel.shards import is_plain
 from tokenwire.engine.model.stable_rows import StableRows
 from tokenwire.engine.protocol import EngineStartError
 
@@ -30,7 +32,7 @@ logger = logging.getLogger("tokenwire.engine")
 _RECORD_NAME = "tokenwire_record"
 _PROBE_LENGTH = 24
 # Largest difference of log-probabilities between the paged and the model's own forward pass that is rounding.
-_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def load_model(
 
     Raises `EngineStartError` if the checkpoint does not load, or no pass over the paged cache gives its logits.
     """
-    tolerance = _TOLERANCE[dtype]
+    tolerance = TOLERANCE[dtype]
     difference = 0.0
     for make in _passes(config):
         rows = StableRows(torch.get_num_threads()) if deterministic else None
@@ -79,6 +81,11 @@ MakeForward = Callable[[PreTrainedModel, list[AttentionLayer], Placement], Forwa
 
 def _passes(config: PreTrainedConfig) -> Iterator[MakeForward]:
     """The forward passes to try, the fastest first."""
+    yield from torch_passes(config)
+
+
+def torch_passes(config: PreTrainedConfig) -> Iterator[MakeForward]:
+    """Those of them that torch computes. They take a model in parts, too, of which other processes have the others."""
     if is_llama_shaped(config):
         yield _lean
     yield _modules
@@ -92,7 +99,8 @@ def _lean(model: PreTrainedModel, attention: list[AttentionLayer], placement: Pl
 
 def _modules(model: PreTrainedModel, attention: list[AttentionLayer], placement: Placement) -> Forward:
     cache = _module_cache(model, attention, placement)
-    return ModuleForward(model, cache, pack=can_pack(placement.device, placement.dtype), rows=placement.rows)
+    pack = can_pack(placement.device, placement.dtype) and is_plain(model)
+    return ModuleForward(model, cache, pack=pack, rows=placement.rows)
 
 
 def _module_cache(model: PreTrainedModel, attention: list[AttentionLayer], placement: Placement) -> ModuleCache:
@@ -110,10 +118,10 @@ def _load_paged(
     folder: Path, config: PreTrainedConfig, make: MakeForward, placement: Placement
 ) -> tuple[PagedModel, float]:
     """The model on that forward pass, and how far its logits are from the untouched model's."""
-    model = _load(folder, dtype=placement.dtype, device=placement.device)
-    token_ids = torch.arange(_PROBE_LENGTH, device=placement.device) * 97 % config.vocab_size
+    model = load_weights(folder, dtype=placement.dtype, device=placement.device)
+    token_ids = probe_token_ids(config).to(placement.device)
     expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
-    attention = _record_attention(model, token_ids[:2])
+    attention = record_attention(model, token_ids[:2])
     check_windows(config, [layer.sliding_window for layer in attention])
     paged = PagedModel(
         make(model, attention, placement),
@@ -122,17 +130,27 @@ def _load_paged(
         device=placement.device,
         rows=placement.rows,
     )
-    return paged, _probe(paged, token_ids, expected)
+    return paged, probe(paged, token_ids, expected)
 
 
-def _load(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_weights(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, distributed_config: DistributedConfig | None = None
+) -> PreTrainedModel:
+    """The untouched model, or this process's part of it. Raises `EngineStartError` if it does not load."""
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, distributed_config=distributed_config)
+        return model.to(device).eval()
     except Exception as error:  # damaged weights and missing packages make the readers raise nearly anything
         raise EngineStartError(f"the checkpoint {folder} does not load: {error}") from error
 
 
-def _record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[AttentionLayer]:
+def probe_token_ids(config: PreTrainedConfig) -> Tensor:
+    """The text [T] on which a pass is compared with the untouched model."""
+    token_ids: Tensor = torch.arange(_PROBE_LENGTH) * 97 % config.vocab_size
+    return token_ids
+
+
+def record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[AttentionLayer]:
     """Run a few tokens to see how the model calls its attention, layer by layer."""
     attention: list[AttentionLayer] = []
 
@@ -161,7 +179,7 @@ def _record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[Attenti
     return attention
 
 
-def _probe(paged: PagedModel, token_ids: Tensor, expected: Tensor) -> float:
+def probe(paged: PagedModel, token_ids: Tensor, expected: Tensor) -> float:
     """Largest difference of log-probabilities: a prefill, a chunk on top of it, and a decode, on scattered rows."""
     length = len(token_ids)
     rows = torch.randperm(2 * length, generator=torch.Generator().manual_seed(0))[:length]

@@ -1,0 +1,1 @@
+"""Tensor parallel: one model over several devices, a process for each."""
