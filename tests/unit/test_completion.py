@@ -181,6 +181,24 @@ def test_any_split_of_the_tokens_gives_the_same_answer_with_aligned_log_probabil
     assert split.usage == whole.usage
 
 
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 499), min_size=1, max_size=4), min_size=1, max_size=12), st.data())
+def test_unscored_tokens_are_text_however_many_come_at_once(
+    model: ServedModel, tokens: list[list[int]], data: st.DataObject
+) -> None:
+    run, content, num_taken = Run(model), "", 0
+    while num_taken < len(tokens):
+        num_more = data.draw(st.integers(1, len(tokens) - num_taken))
+        events = run.feed(*(output(*each) for each in tokens[num_taken : num_taken + num_more]))
+        num_taken += num_more
+        assert len(events) <= 1
+        assert all(event.sequence == sum(map(len, tokens[:num_taken])) for event in events)
+        content += "".join(event.delta.content for event in events)
+    content += "".join(event.delta.content for event in run.feed(output(finish=LENGTH)))
+    assert content == model.tokenizer.decode(sum(tokens, []), skip_special_tokens=True)
+    assert run.end().usage.completion_tokens == sum(map(len, tokens))
+
+
 def fold(model: ServedModel, pieces: Sequence[Sequence[int]], stop: list[str], min_tokens: int) -> ChatCompletion:
     run = Run(model, stop=stop, min_tokens=min_tokens, logprobs=True, top_logprobs=1)
     for position, piece in enumerate(pieces):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -164,13 +165,11 @@ class Completion:
         self._note_times(outputs)
         if any(output.prompt_logprobs for output in outputs):
             yield self._prompt_logprobs(outputs)
-        for index, run in groupby(outputs, key=lambda output: output.index):
+        for index, run in groupby(outputs, key=attrgetter("index")):
             if index in self._finished:
                 continue  # what the engine made before it heard of the abort
             finished = self._feed(index, run, abort)
-            delta = self._choices[index].take()
-            if delta.ByteSize():
-                delta.index = index
+            if (delta := self._choices[index].take(index)) is not None:
                 yield ChatCompletionEvent(sequence=self._sequence, delta=delta)
             if finished is not None:
                 self._finished[index] = finished
@@ -197,7 +196,14 @@ class Completion:
     def _feed(self, index: int, run: Iterator[SequenceOutput], abort: Callable[[int], None]) -> Finished | None:
         """Give a choice its outputs, up to the one that ends it."""
         choice = self._choices[index]
+        takes_runs = choice.takes_runs
+        tokens: list[int] = []  # of outputs that are nothing else
         for output in run:
+            if takes_runs and output.token_ids and output.finish_reason is None and not output.logprobs:
+                tokens += output.token_ids
+                continue
+            self._feed_run(choice, tokens)
+            tokens = []
             self._check(output)
             self._feed_tokens(choice, output)
             if output.finish_reason is not None and choice.match is None:
@@ -208,6 +214,7 @@ class Completion:
                 return Finished(index=index, finish_reason=FinishReason.FINISH_REASON_STOP, stop_match=choice.match)
             if output.finish_reason is not None:
                 return self._engine_finish(output)
+        self._feed_run(choice, tokens)
         return None
 
     def _check(self, output: SequenceOutput) -> None:
@@ -222,6 +229,11 @@ class Completion:
                 "could go on with, or its grammar is too complex",
                 completion_id=self.id,
             )
+
+    def _feed_run(self, choice: ChoiceText, token_ids: Sequence[int]) -> None:
+        if token_ids:
+            self._sequence += len(token_ids)
+            choice.push_run(token_ids)
 
     def _feed_tokens(self, choice: ChoiceText, output: SequenceOutput) -> None:
         last = len(output.token_ids) - 1
@@ -254,7 +266,7 @@ class Completion:
     def _note_times(self, outputs: Sequence[SequenceOutput]) -> None:
         if self._queue_s is None:
             self._queue_s = self._submitted_s - self._acceptance.accepted_s + outputs[0].queue_s
-        self._cached_tokens = max(self._cached_tokens, *(output.cached_tokens for output in outputs))
+        self._cached_tokens = max(self._cached_tokens, *[output.cached_tokens for output in outputs])
         if any(output.token_ids for output in outputs):
             self._last_token_s = time.monotonic()
             self._first_token_s = self._first_token_s or self._last_token_s

@@ -1,8 +1,8 @@
 """One choice of a completion: its tokens become parts that no stop string can reach, log-probabilities beside them."""
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from tokenwire.chat.answer.detokenizer import Detokenizer
 from tokenwire.chat.answer.logprobs import token_logprob
@@ -11,7 +11,7 @@ from tokenwire.chat.answer.stop import StopMatcher
 from tokenwire.chat.answer.tool_calls import merge
 from tokenwire.chat.tokenizer import ChatTokenizer
 from tokenwire.engine.protocol import TokenLogprobs
-from tokenwire.v1.chat_pb2 import Delta, TokenLogprob
+from tokenwire.v1.chat_pb2 import Delta, TokenLogprob, ToolCallDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,20 @@ class _Held:
     start: int
     end: int
     message: TokenLogprob
+
+
+@dataclass(slots=True)
+class _Released:
+    """What the caller may have, and has not taken yet."""
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: list[ToolCallDelta] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.content or self.reasoning or self.tool_calls or self.logprobs)
 
 
 class ChoiceText:
@@ -37,12 +51,13 @@ class ChoiceText:
         self._detokenizer = Detokenizer(tokenizer, marks=form.marks, keeps_leading_spaces=form.is_constrained)
         self._parser = AnswerParser(form)
         self._matcher = StopMatcher(stop, followed=form.follow_content() if form.follow_content else None)
+        self._has_stops = bool(stop)
         self._min_tokens = min_tokens
         self._num_decoded = 0  # characters
         self._search_start = 0  # in characters of the text
         self._num_content = 0  # characters released
         self._num_before_reasoning_end = 0  # tokens
-        self._delta = Delta()
+        self._released = _Released()
         self._held: deque[_Held] = deque()
         self.num_tokens = 0
         self.has_calls = False
@@ -54,6 +69,19 @@ class ChoiceText:
     def num_reasoning_tokens(self) -> int:
         """Tokens of the reasoning, its tags included."""
         return self._num_before_reasoning_end if self._parser.reasoning_end else 0
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether nothing depends on where one token ends and the next begins, as long as none is scored."""
+        return not self._has_stops and self._num_decoded >= self._parser.reasoning_end
+
+    def push_run(self, token_ids: Iterable[int]) -> None:
+        """Take the next tokens at once, none of them scored or silent; only where `takes_runs`."""
+        raw = [self._detokenizer.take_bytes(token_id) for token_id in token_ids]
+        self.num_tokens += len(raw)
+        text = self._detokenizer.decode(b"".join(raw))
+        self._num_decoded += len(text)
+        self._take_piece(self._parser.push(text))
 
     def push(self, token_id: int, logprobs: TokenLogprobs | None = None, *, silent: bool = False) -> None:
         """Take the next token. A silent one (which ends the choice) counts but has no text."""
@@ -79,24 +107,35 @@ class ChoiceText:
             self._add_content(self._matcher.flush())
             self._release_logprobs_before(self._num_decoded + 1)
 
-    def take(self) -> Delta:
-        """What has been released since the last call; the choice's index is left to the caller."""
-        delta, self._delta = self._delta, Delta()
-        return delta
+    def take(self, index: int) -> Delta | None:
+        """What has been released since the last call, if anything, as a delta of the choice of this index."""
+        released = self._released
+        if released.is_empty:
+            return None
+        self._released = _Released()
+        return Delta(
+            index=index,
+            content=released.content,
+            reasoning=released.reasoning,
+            tool_calls=released.tool_calls,
+            logprobs=released.logprobs,
+        )
 
     def _take_piece(self, piece: Piece) -> None:
-        if piece.reasoning:
-            self._delta.reasoning += piece.reasoning
+        self._released.reasoning += piece.reasoning
         if piece.content:
             self._take_content(piece.content)
         if self.match is None and self._parser.has_calls:
             self._add_content(self._matcher.flush())
         if self.match is None and piece.tool_calls:
             self.has_calls = True
-            merge(self._delta.tool_calls, piece.tool_calls)
+            merge(self._released.tool_calls, piece.tool_calls)
         self._release_logprobs()
 
     def _take_content(self, content: str) -> None:
+        if not self._has_stops:
+            self._add_content(content)
+            return
         num_skipped = max(0, self._search_start - self._parser.content_start - self._num_content)
         self._matcher.skip(content[:num_skipped])
         result = self._matcher.push(content[num_skipped:])
@@ -105,8 +144,7 @@ class ChoiceText:
 
     def _add_content(self, content: str) -> None:
         self._num_content += len(content)
-        if content:
-            self._delta.content += content
+        self._released.content += content
 
     def _release_logprobs(self) -> None:
         if self.match is not None:
@@ -114,9 +152,9 @@ class ChoiceText:
             return
         num_final = self._parser.num_settled - self._matcher.num_held
         while self._held and self._held[0].end <= num_final:
-            self._delta.logprobs.append(self._held.popleft().message)
+            self._released.logprobs.append(self._held.popleft().message)
 
     def _release_logprobs_before(self, end: int) -> None:
         """Release those of tokens that begin before a character, drop the others."""
-        self._delta.logprobs.extend(held.message for held in self._held if held.start < end)
+        self._released.logprobs.extend(held.message for held in self._held if held.start < end)
         self._held.clear()

@@ -24,7 +24,7 @@ class Detokenizer:
         pieces = (piece for mark in marks for piece in tokenizer.special_pieces(mark))
         self._marks = frozenset(piece for piece in pieces if isinstance(piece, int))
         self._leading_spaces = 0 if keeps_leading_spaces else tokenizer.leading_spaces
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._partial = b""
 
     def take_bytes(self, token_id: int) -> bytes:
         """The bytes that this token adds to the text; special tokens add none. To be followed by `decode`."""
@@ -37,7 +37,7 @@ class Detokenizer:
 
     def decode(self, raw: bytes) -> str:
         """The text that these bytes complete."""
-        return self._decoder.decode(raw)
+        return self._decode(raw, is_last=False)
 
     def push(self, token_id: int) -> str:
         """The text that this token completes."""
@@ -46,8 +46,15 @@ class Detokenizer:
     @property
     def has_partial(self) -> bool:
         """Whether bytes wait for the rest of their code point."""
-        return bool(self._decoder.getstate()[0])
+        return bool(self._partial)
 
     def flush(self) -> str:
         """The tokens have ended: an incomplete code point becomes U+FFFD."""
-        return self._decoder.decode(b"", final=True)
+        return self._decode(b"", is_last=True)
+
+    def _decode(self, raw: bytes, *, is_last: bool) -> str:
+        # What `codecs.getincrementaldecoder("utf-8")` does, without its three calls of Python code.
+        data = self._partial + raw
+        text, num_decoded = codecs.utf_8_decode(data, "replace", is_last)
+        self._partial = data[num_decoded:]
+        return text

@@ -75,6 +75,7 @@ class AnswerParser:
         self._form = form
         self._section = _FIRST_SECTION[form.reasoning]
         self._calls = ToolCallParser(form.tools) if form.tools is not None else None
+        self._looks_for_calls = form.tools is not None and not form.tools.only_at_start  # in the content
         self._num_pushed = 0  # characters
         self._held = ""
         self.reasoning_end = 0.0 if form.reasoning is Reasoning.NONE else math.inf
@@ -95,6 +96,8 @@ class AnswerParser:
     def push(self, text: str, *, is_last: bool = False) -> Piece:
         """Take the next piece of the text. Of the last piece nothing is held back."""
         self._num_pushed += len(text)
+        if self._section is _Section.CONTENT and not self._looks_for_calls:
+            return Piece(content=text)
         self._held += text
         piece = Piece()
         while self._step(piece, is_last=is_last):
@@ -168,10 +171,11 @@ class AnswerParser:
         return True
 
     def _read_content(self, piece: Piece, *, is_last: bool) -> bool:
-        if self._form.tools is None or self._form.tools.only_at_start:
+        if not self._looks_for_calls:
             piece.content += self._held
             self._held = ""
             return False
+        assert self._form.tools is not None
         content, has_calls = self._read_up_to(self._form.tools.trigger, is_last=is_last)
         piece.content += content
         if has_calls:
