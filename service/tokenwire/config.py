@@ -113,6 +113,10 @@ class EngineConfig:
     """The same request and seed give the same bytes, alone or among others, after a preemption and after a restart.
     Slower; docs/determinism.md says what is promised."""
 
+    speculation: bool = True
+    """Guess the next tokens from the text so far and from grammars, and check several in one step where that pays.
+    The answers are the same."""
+
     @property
     def kv_memory_bytes(self) -> int | None:
         """`kv_memory` in bytes."""
@@ -185,4 +189,5 @@ class ServeConfig:
             threads=self.engine.threads,
             cache_dir=self.model.cache_dir and self.model.cache_dir.expanduser(),
             deterministic=self.engine.deterministic,
+            speculation=self.engine.speculation,
         )

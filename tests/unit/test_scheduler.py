@@ -71,7 +71,7 @@ def test_an_earlier_prefill_leaves_later_decodes_their_token() -> None:
     step(scheduler)
     step(scheduler)
     # The leader fails, so that the second sequence of "a" has a whole prompt to compute while "b" decodes.
-    scheduler.commit(scheduler.plan(0.0), StepResult([Sample(None), Sample(5)]))
+    scheduler.commit(scheduler.plan(0.0), StepResult([(Sample(None),), (Sample(5),)]))
     step(scheduler)
     assert work(scheduler.plan(0.0)) == [("a", 15, 15), ("b", 4, 1)]
 
@@ -243,7 +243,7 @@ def test_a_stop_token_ends_a_sequence_and_is_its_last_token(
     outputs: list[SequenceOutput] = []
     for token_id in (5, 7, 7, 7):
         if scheduler.has_work:
-            outputs += scheduler.commit(scheduler.plan(0.0), StepResult([Sample(token_id)]))
+            outputs += scheduler.commit(scheduler.plan(0.0), StepResult([(Sample(token_id),)]))
     assert outputs[-1].finish_reason is reason
     assert [output.token_ids for output in outputs] == [(5,), (7,), (7,), (7,)][: 2 if stop_token_ids else 4]
 
@@ -252,7 +252,7 @@ def test_a_stop_token_ends_a_sequence_and_is_its_last_token(
 def test_an_end_of_text_token_stops_unless_it_is_ignored(ignore_eos: bool, reason: FinishReason | None) -> None:
     scheduler = make()
     scheduler.submit(request("a", [1], sampling=replace(GREEDY, ignore_eos=ignore_eos)), 0.0)
-    (output,) = scheduler.commit(scheduler.plan(0.0), StepResult([Sample(EOS)]))
+    (output,) = scheduler.commit(scheduler.plan(0.0), StepResult([(Sample(EOS),)]))
     assert (output.token_ids, output.finish_reason) == ((EOS,), reason)
 
 
@@ -260,7 +260,7 @@ def test_a_sequence_without_finite_logits_fails_alone_and_leaves_nothing_in_the_
     scheduler = make()
     scheduler.submit(request("bad", [1] * 9), 0.0)
     scheduler.submit(request("good", [2] * 3), 0.0)
-    bad, good = scheduler.commit(scheduler.plan(0.0), StepResult([Sample(None), Sample(5)]))
+    bad, good = scheduler.commit(scheduler.plan(0.0), StepResult([(Sample(None),), (Sample(5),)]))
     assert (bad.finish_reason, bad.token_ids, good.finish_reason) == (FinishReason.FAULT, (), None)
     scheduler.check_integrity()
     scheduler.submit(request("again", [1] * 9), 0.0)
@@ -299,5 +299,5 @@ def test_sizes_that_would_starve_somebody_are_refused(sizes: dict[str, Any], mes
 def test_as_many_samples_as_the_plan_asks_for_must_come() -> None:
     scheduler = make()
     scheduler.submit(request("a", [1]), 0.0)
-    with pytest.raises(ValueError, match="the plan samples 1 tokens; got 0"):
+    with pytest.raises(ValueError, match="the plan samples from 1 chunks; got 0"):
         scheduler.commit(scheduler.plan(0.0), StepResult([]))

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from support.made_up_model import FREE, make, request, run, score, unbroken
+from support.made_up_model import FREE, LOOPING, MODEL, make, request, score
 from tokenwire.engine.protocol import FinishReason, SamplingParams, SequenceOutput, TokenLogprobs
 from tokenwire.engine.sampling.sample import StepResult
 from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan
@@ -18,6 +18,8 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     CONTEXT, BLOCK_SIZE, BLOCKS, RUNNING, STEP_TOKENS = 24, 4, 6, 4, 8
     CHUNKING = FREE
+    MODEL = MODEL
+    SPECULATION = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,6 +30,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             tokens=self.STEP_TOKENS,
             context=self.CONTEXT,
             chunking=self.CHUNKING,
+            speculation=self.SPECULATION,
         )
         self.expected: dict[tuple[str, int], tuple[list[int], FinishReason]] = {}
         self.answers: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -70,7 +73,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if scored:
             self.prompt_logprobs[name] = [score(position) for position in range(len(prompt) - 1)]
         for index in range(n):
-            self.expected[name, index] = unbroken(tuple(prompt), replace(sampling, seed=seed + index))
+            self.expected[name, index] = self.MODEL.unbroken(tuple(prompt), replace(sampling, seed=seed + index))
 
     @precondition(lambda self: self.expected)
     @rule(data=st.data(), whole=st.booleans())
@@ -108,11 +111,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         for chunk in plan.chunks:
             table = chunk.sequence.block_table
             assert chunk.count > 0
-            assert chunk.end <= len(table) * self.BLOCK_SIZE
+            assert chunk.positions.stop <= len(table) * self.BLOCK_SIZE
+            assert not chunk.drafts or chunk.samples
             assert not chunk.scored or chunk.start <= chunk.scored.start < chunk.scored.stop <= chunk.end
-            assert [position for piece in self.CHUNKING.pieces(chunk) for position in piece] == [
-                *range(chunk.start, chunk.end)
-            ]
+            assert [position for piece in self.CHUNKING.pieces(chunk) for position in piece] == [*chunk.positions]
             assert chunk.sequence.slot in range(self.RUNNING)
             for block in table[chunk.start // self.BLOCK_SIZE :]:
                 assert pool.ref_count(block) == 1
@@ -121,7 +123,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def compute(self, plan: StepPlan) -> StepResult:
         """The made-up model with a made-up cache: what a position wrote to its block must still be there."""
         for chunk in plan.chunks:
-            token_ids = chunk.sequence.token_ids
+            token_ids = [*chunk.sequence.token_ids[: chunk.end], *chunk.drafts]
             for piece in self.CHUNKING.pieces(chunk):
                 for position in piece:
                     rows = self.kv.setdefault(self.block(chunk.sequence.block_table, position), [()] * self.BLOCK_SIZE)
@@ -131,7 +133,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 rows = self.kv[self.block(chunk.sequence.block_table, position)]
                 prefix, expected = tuple(chunk.sequence.token_ids[: position + 1]), self.expected_piece(chunk, position)
                 assert rows[position % self.BLOCK_SIZE] == (prefix, self.shape(expected))
-        return run(plan)
+        return self.MODEL.run(plan)
 
     def shape(self, piece: range) -> range | None:
         """What of the way of computing KV must never change: nothing, unless chunks are fixed."""
@@ -197,7 +199,25 @@ class FixedChunksMachine(SchedulerMachine):
     CHUNKING = Chunking(8)
 
 
+class SpeculatingMachine(SchedulerMachine):
+    """The same with drafts, many of them right: KV of those that were wrong is never read."""
+
+    MODEL = LOOPING
+    SPECULATION = True
+
+
+class FixedSpeculatingMachine(FixedChunksMachine):
+    """Both."""
+
+    MODEL = LOOPING
+    SPECULATION = True
+
+
 TestSchedulerMachine = SchedulerMachine.TestCase
 TestSchedulerMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestFixedChunksMachine = FixedChunksMachine.TestCase
 TestFixedChunksMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSpeculatingMachine = SpeculatingMachine.TestCase
+TestSpeculatingMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFixedSpeculatingMachine = FixedSpeculatingMachine.TestCase
+TestFixedSpeculatingMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

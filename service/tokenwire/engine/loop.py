@@ -229,9 +229,14 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         context_length=context_length,
         vocabulary_size=model.vocabulary_size,
         chunking=chunking,
+        speculation=options.speculation,
     )
     sampler = Sampler(
-        vocabulary_size=model.vocabulary_size, max_slots=options.max_running, eos_token_ids=eos, device=device
+        vocabulary_size=model.vocabulary_size,
+        max_slots=options.max_running,
+        eos_token_ids=eos,
+        device=device,
+        looks_ahead=options.speculation,
     )
     info = EngineInfo(
         model_path=folder,

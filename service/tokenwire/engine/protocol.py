@@ -114,6 +114,10 @@ class EngineLoad(NamedTuple):
     total_blocks: int = 0
     preemptions: int = 0
     """Number of preemptions so far."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed so far, for the model to check."""
+    accepted_tokens: int = 0
+    """Those of them that were right."""
     decode_step_s: float = 0.0
     """Estimated seconds of a step in which the running sequences decode and no prompt is computed; 0: not known yet."""
     prefill_tokens_per_s: float = 0.0
@@ -162,6 +166,8 @@ class EngineOptions:
     """Where converted checkpoints are kept; None: the user's cache folder."""
     deterministic: bool = False
     """The same request gives the same tokens, bit by bit, whatever else runs, and after a preemption or a restart."""
+    speculation: bool = True
+    """Guess tokens from the text so far and from grammars, and check several in a step. The tokens are the same."""
 
 
 @dataclass(frozen=True, slots=True)

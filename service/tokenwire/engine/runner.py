@@ -1,7 +1,9 @@
 """One engine step on the device: a plan becomes tensors, a forward pass and samples."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -23,6 +25,7 @@ class _Piece:
 
     sequence: Sequence
     positions: range
+    token_ids: AbstractSequence[int]
 
 
 class ModelRunner:
@@ -48,18 +51,33 @@ class ModelRunner:
         with use_threads(self._model.num_threads):
             sampling = [chunk for chunk in plan.chunks if chunk.samples]
             scored = [chunk for chunk in plan.chunks if chunk.scored]
+            num_sampled = sum(1 + len(chunk.drafts) for chunk in sampling)
             logits = self._forward(plan.chunks, sampling, scored)
             return StepResult(
-                samples=self._sample(logits[: len(sampling)], sampling),
-                prompt_logprobs=self._score(logits[len(sampling) :], scored),
+                samples=self._sample(logits[:num_sampled], sampling),
+                prompt_logprobs=self._score(logits[num_sampled:], scored),
             )
 
-    def _sample(self, logits: Tensor, chunks: AbstractSequence[Chunk]) -> list[Sample]:
-        if not chunks:
-            return []
-        for chunk in chunks:
-            self._claim_slot(chunk.sequence)
-        return self._sampler.sample(logits, [_slot(chunk.sequence) for chunk in chunks])
+    def _sample(self, logits: Tensor, chunks: AbstractSequence[Chunk]) -> list[tuple[Sample, ...]]:
+        """Samples from the `logits` [R, V] of each chunk's newest token and drafts.
+
+        One behind the newest tokens of all chunks, then one behind the first drafts that were right, and so on. So each
+        is drawn by a sampler that has taken the tokens before it and no others, as if nothing had been drafted.
+        """
+        first_rows = list(accumulate((1 + len(chunk.drafts) for chunk in chunks), initial=0))
+        slots = [self._claim_slot(chunk.sequence) for chunk in chunks]
+        samples: list[list[Sample]] = [[] for _ in chunks]
+        going_on = list(range(len(chunks)))
+        while going_on:
+            rows = [first_rows[i] + len(samples[i]) for i in going_on]
+            together = len(rows) == len(logits)
+            drawn = self._sampler.sample(logits if together else logits[rows], [slots[i] for i in going_on])
+            for i, sample in zip(going_on, drawn, strict=True):
+                samples[i].append(sample)
+            going_on = [i for i in going_on if _is_right(chunks[i].drafts, samples[i])]
+        for chunk, drawn in zip(chunks, samples, strict=True):
+            self._slot_owners[_slot(chunk.sequence)] = (chunk.sequence, chunk.sequence.num_generated + len(drawn))
+        return list(map(tuple, samples))
 
     def _score(self, logits: Tensor, chunks: AbstractSequence[Chunk]) -> list[tuple[TokenLogprobs, ...]]:
         """Log-probabilities of the prompt tokens behind the scored positions, whose logits [R, V] these are."""
@@ -76,23 +94,25 @@ class ModelRunner:
     def _forward(
         self, chunks: AbstractSequence[Chunk], sampling: AbstractSequence[Chunk], scored: AbstractSequence[Chunk]
     ) -> Tensor:
-        """Logits [R, V]: of the last rows of the sampling chunks, then of all scored positions."""
+        """Logits [R, V]: of the newest tokens and drafts of the sampling chunks, then of all scored positions."""
         device = self._model.device
         token_ids: list[int] = []
         positions: list[int] = []
         write_rows: list[int] = []
         row_of: dict[tuple[Sequence, int], int] = {}
-        pieces = [_Piece(chunk.sequence, piece) for chunk in chunks for piece in self._chunking.pieces(chunk)]
+        pieces = [piece for chunk in chunks for piece in self._pieces(chunk)]
         # Decodes first, as the attention wants them; a piece of one token is one, wherever it stands in its sequence.
         pieces.sort(key=lambda piece: len(piece.positions) > 1)
         for piece in pieces:
             span = piece.positions
             row_of.update(((piece.sequence, position), row) for row, position in enumerate(span, len(row_of)))
-            token_ids += piece.sequence.token_ids[span.start : span.stop]
+            token_ids += piece.token_ids
             positions += span
             write_rows += self._rows(piece.sequence.block_table, span.start, span.stop)
         batch = AttentionBatch(write_rows=torch.tensor(write_rows, device=device), spans=tuple(map(self._span, pieces)))
-        logit_rows = [row_of[chunk.sequence, chunk.end - 1] for chunk in sampling]
+        logit_rows = [
+            row_of[chunk.sequence, position] for chunk in sampling for position in chunk.positions[chunk.count - 1 :]
+        ]
         logit_rows += [row_of[chunk.sequence, position] for chunk in scored for position in chunk.scored]
         return self._model.forward(
             torch.tensor(token_ids, device=device),
@@ -100,6 +120,12 @@ class ModelRunner:
             batch,
             torch.tensor(logit_rows, dtype=torch.long, device=device),
         )
+
+    def _pieces(self, chunk: Chunk) -> Iterator[_Piece]:
+        token_ids = chunk.token_ids
+        for positions in self._chunking.pieces(chunk):
+            first = positions.start - chunk.start
+            yield _Piece(chunk.sequence, positions, token_ids[first : first + len(positions)])
 
     def _span(self, piece: _Piece) -> SequenceSpan:
         num_keys = piece.positions.stop
@@ -115,7 +141,7 @@ class ModelRunner:
         size = self._block_size
         return [blocks[position // size] * size + position % size for position in range(start, end)]
 
-    def _claim_slot(self, sequence: Sequence) -> None:
+    def _claim_slot(self, sequence: Sequence) -> int:
         """Give the sampler what it must know of a sequence that is new in its slot, or back after a preemption."""
         slot = _slot(sequence)
         # A sequence that was preempted and came back to its slot has as many tokens as the sampler has drawn: no claim.
@@ -123,7 +149,13 @@ class ModelRunner:
             prompt = sequence.token_ids[: sequence.num_prompt_tokens]
             generated = sequence.token_ids[sequence.num_prompt_tokens :]
             self._sampler.assign(slot, sequence.sampling, prompt, generated, grammar=sequence.group.grammar)
-        self._slot_owners[slot] = (sequence, sequence.num_generated + 1)
+        return slot
+
+
+def _is_right(drafts: AbstractSequence[int], samples: AbstractSequence[Sample]) -> bool:
+    """Whether there is a draft behind the last but one sample, and the last one is that and ends nothing."""
+    newest = samples[-1]
+    return len(samples) <= len(drafts) and newest.token_id == drafts[len(samples) - 1] and newest.finish_reason is None
 
 
 def _slot(sequence: Sequence) -> int:

@@ -56,6 +56,10 @@ class GrammarCompiler:
         """Raises `GrammarError`. Takes milliseconds to seconds, without the GIL."""
         return _compile(self._tokenizer, grammar)
 
+    def spell(self, text: bytes) -> list[int]:
+        """Tokens that make up a text, the longest that fits first: mostly those that a model would take."""
+        return self._tokenizer.greedy_tokenize(text.decode(errors="ignore"))
+
 
 class _Tokens:
     """What llguidance asks of a tokenizer."""

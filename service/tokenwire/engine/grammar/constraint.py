@@ -1,6 +1,6 @@
 """What sequences may generate by their grammars and bad words, as masks over the vocabulary."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -11,21 +11,35 @@ from tokenwire.engine.protocol import SamplingParams, Vocabulary
 from tokenwire.engine.sampling.bad_words import BadWords, TokenIndex
 from tokenwire.engine.sampling.token_mask import pack
 
+_MAX_EXPECTED_BYTES = 64
+"""More than a draft has."""
+
 
 class Constraint:
     """What one sequence may generate after its text so far."""
 
     def __init__(
-        self, *, matcher: LLMatcher | None, end_ids: frozenset[int], ends: torch.Tensor, bad_words: BadWords | None
+        self,
+        *,
+        matcher: LLMatcher | None,
+        spell: Callable[[bytes], list[int]],
+        end_ids: frozenset[int],
+        ends: torch.Tensor,
+        bad_words: BadWords | None,
     ) -> None:
-        """`end_ids`: tokens that end an answer, and `ends` their mask. A grammar has them just where it is complete."""
+        """`spell` gives tokens of a text.
+
+        `end_ids`: tokens that end an answer, and `ends` their mask. A grammar has them just where it is complete.
+        """
         self.matcher = matcher
+        self._spell = spell
         self._end_ids = end_ids
         self._ends = ends
         self._not_ends = ~ends
         self._bad_words = bad_words
         self._mask = torch.empty_like(ends)
         self._is_filled = False
+        self._expected: list[int] = []
 
     @property
     def is_complete(self) -> bool:
@@ -56,9 +70,18 @@ class Constraint:
         else:
             mask &= self._not_ends
 
+    def expected(self) -> tuple[int, ...]:
+        """Tokens that may spell what must come next. A guess: the text is certain, its tokens are not."""
+        if not self._expected and self.matcher is not None:
+            # A copy looks ahead: the matcher itself would keep what it finds, and its masks must not depend on that.
+            ahead = self.matcher.deep_copy()
+            self._expected = self._spell(ahead.compute_ff_bytes()[:_MAX_EXPECTED_BYTES])
+        return tuple(self._expected)
+
     def take(self, token_id: int) -> bool:
         """Add a token to the text; whether the grammar allows nothing more."""
         self._is_filled = False
+        self._expected = self._expected[1:] if self._expected[:1] == [token_id] else []
         if self._bad_words is not None:
             self._bad_words.take(token_id)
         if self.matcher is None or token_id in self._end_ids:
@@ -96,6 +119,7 @@ class Constraints:
         end_ids = self._eos_token_ids.union(params.stop_token_ids)
         return Constraint(
             matcher=matcher,
+            spell=self.compiler.spell,
             end_ids=end_ids,
             ends=pack(end_ids, words=self.compiler.words),
             bad_words=None if word_set is None else BadWords(word_set, generated_token_ids),

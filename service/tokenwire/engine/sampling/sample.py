@@ -15,13 +15,15 @@ class Sample:
     """None when the sequence did not ask for log-probabilities, or with no token."""
     finish_reason: FinishReason | None = None
     """COMPLETE where the grammar allows nothing more; CONSTRAINT_FAILED, with no token, where it cannot go on."""
+    expected: tuple[int, ...] = ()
+    """Tokens that may spell what the grammar forces next. A guess: the text is certain, its tokens are not."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What a step gave, in the order of its plan."""
 
-    samples: list[Sample]
-    """One for each chunk that samples."""
+    samples: list[tuple[Sample, ...]]
+    """For each chunk that samples: one, and one more for each of its drafts that was right, up to an end."""
     prompt_logprobs: list[tuple[TokenLogprobs, ...]] = field(default_factory=list)
     """For each chunk with `scored` positions, those of the prompt tokens behind them."""

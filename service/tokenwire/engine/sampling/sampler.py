@@ -89,14 +89,17 @@ class _Row:
         if self.penalties is not None:
             self.penalties.apply(logits)
 
-    def take(self, drawn: int, logprobs: TokenLogprobs | None) -> Sample:
+    def take(self, drawn: int, logprobs: TokenLogprobs | None, *, looks_ahead: bool) -> Sample:
         """What was drawn, a token or what stands in its place, as a sample; a token counts as generated."""
         self.position += 1
         if drawn >= 0:
             if self.penalties is not None:
                 self.penalties.count(drawn)
-            is_complete = self.constraint is not None and self.constraint.take(drawn)
-            return Sample(drawn, logprobs, FinishReason.COMPLETE if is_complete else None)
+            if self.constraint is None:
+                return Sample(drawn, logprobs)
+            if self.constraint.take(drawn):
+                return Sample(drawn, logprobs, FinishReason.COMPLETE)
+            return Sample(drawn, logprobs, expected=self.constraint.expected() if looks_ahead else ())
         if drawn == _NOT_FINITE or self.constraint is None:
             return Sample(None)
         is_complete = self.constraint.is_complete
@@ -107,8 +110,16 @@ class Sampler:
     """Samples the sequences of a batch, each in a slot of its own."""
 
     def __init__(
-        self, *, vocabulary_size: int, max_slots: int, eos_token_ids: Sequence[int], device: torch.device
+        self,
+        *,
+        vocabulary_size: int,
+        max_slots: int,
+        eos_token_ids: Sequence[int],
+        device: torch.device,
+        looks_ahead: bool = False,
     ) -> None:
+        """`looks_ahead`: samples say what grammars expect behind them."""
+        self._looks_ahead = looks_ahead
         self._vocabulary_size = vocabulary_size
         self._width = padded_width(vocabulary_size)
         self._eos_token_ids = frozenset(eos_token_ids)
@@ -182,7 +193,7 @@ class Sampler:
             drawn[group] = self._draw(selected, [rows[i] for i in group], copied=not together)
         token_ids: list[int] = drawn.tolist()
         logprobs = _logprobs(logits, rows, token_ids)
-        samples = [row.take(token_ids[i], logprobs.get(i)) for i, row in enumerate(rows)]
+        samples = [row.take(token_ids[i], logprobs.get(i), looks_ahead=self._looks_ahead) for i, row in enumerate(rows)]
         self._prepare_masks(rows, samples)
         return samples
 

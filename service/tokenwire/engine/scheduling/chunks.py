@@ -18,6 +18,9 @@ class Chunk:
     count: int
     samples: bool
     """Whether the step samples a token from the logits of the last one: it is the newest token of the sequence."""
+    drafts: tuple[int, ...] = ()
+    """Guesses at the tokens behind it, in a chunk that samples; there is room for their KV as well. The step samples
+    behind each as long as they prove right."""
     scored: range = range(0)
     """Positions of the prompt, in the chunk, whose log-probabilities of the next prompt token are asked."""
 
@@ -31,6 +34,16 @@ class Chunk:
         """Position behind its last token."""
         return self.start + self.count
 
+    @property
+    def positions(self) -> range:
+        """Those that the step computes: of its tokens, then of its drafts."""
+        return range(self.start, self.end + len(self.drafts))
+
+    @property
+    def token_ids(self) -> list[int]:
+        """At its positions."""
+        return [*self.sequence.token_ids[self.start : self.end], *self.drafts]
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
@@ -41,16 +54,16 @@ class StepPlan:
     @property
     def num_tokens(self) -> int:
         """Rows of the forward pass."""
-        return sum(chunk.count for chunk in self.chunks)
+        return sum(len(chunk.positions) for chunk in self.chunks)
 
     @property
     def num_decode_tokens(self) -> int:
         """Those of its rows that are of decodes."""
-        return sum(chunk.count for chunk in self.chunks if chunk.is_decode)
+        return sum(len(chunk.positions) for chunk in self.chunks if chunk.is_decode)
 
     @property
     def num_samples(self) -> int:
-        """Tokens that the step samples."""
+        """Chunks that the step samples from."""
         return sum(chunk.samples for chunk in self.chunks)
 
 
@@ -93,10 +106,10 @@ class Chunking:
     def pieces(self, chunk: Chunk) -> Iterator[range]:
         """The positions of a chunk, cut into those that attention works on together."""
         if self.size is None:
-            yield range(chunk.start, chunk.end)
+            yield chunk.positions
             return
         start, prompt = chunk.start, chunk.sequence.num_prompt_tokens
-        while start < chunk.end:
+        while start < chunk.positions.stop:
             end = start + 1 if start >= prompt else min(start // self.size * self.size + self.size, prompt)
             yield range(start, end)
             start = end

@@ -16,6 +16,8 @@ _GAIN = 0.5
 """Share of an error that is corrected at once."""
 _DECODES_BLAME = 0.3
 """Of an error of a step with prompts, decodes bear less than their part: they are met without prompts, too."""
+_LEAST_FREE_ROWS = 4
+"""Rows cost no more than if reading the weights cost as much as so many: a bound, lest bad luck says that none pays."""
 _MOST_SURPRISE = log(1.25)
 """No more of an error counts at once. It doubles while errors of one sign go on: a change is not an outlier."""
 
@@ -94,6 +96,12 @@ class Pace:
     def decode_step_s(self, decoding: int) -> float:
         """Estimated seconds of a step of so many decodes alone; 0 before the first step."""
         return 0.0 if self._cost is None else sum(self._cost.parts(decoding, 0))
+
+    def decode_row_cost(self, decoding: int) -> float:
+        """What one more row adds to a step of so many decodes, at least 1, in units of its time for each of them."""
+        cost = self._cost or StepCost(_FIRST_STEP_TOKENS, 1.0, 1.0)
+        free_rows = max(cost.step / cost.decode, _LEAST_FREE_ROWS)
+        return decoding / (decoding + free_rows)
 
     @property
     def prefill_tokens_per_s(self) -> float:

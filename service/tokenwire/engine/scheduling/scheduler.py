@@ -2,12 +2,14 @@
 
 from bisect import insort
 from collections.abc import Iterable
+from collections.abc import Sequence as AbstractSequence
 from dataclasses import replace
 from heapq import heappop, heappush
+from itertools import takewhile
 from operator import attrgetter
 
 from tokenwire.engine.grammar.compiler import Grammar
-from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationRequest, SequenceOutput
+from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationRequest, SequenceOutput, TokenLogprobs
 from tokenwire.engine.sampling.sample import Sample, StepResult
 from tokenwire.engine.scheduling.blocks import BlockPool, extend_hashes
 from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan, check_step_budget
@@ -34,6 +36,7 @@ class Scheduler:
         context_length: int,
         vocabulary_size: int,
         chunking: Chunking,
+        speculation: bool = False,
     ) -> None:
         check_step_budget(max_step_tokens, max_running=max_running, block_size=pool.block_size, chunking=chunking)
         if context_length > pool.capacity_tokens:
@@ -47,6 +50,7 @@ class Scheduler:
         self._context_length = context_length
         self._vocabulary_size = vocabulary_size
         self._chunking = chunking
+        self._speculation = speculation
         least_prefill = max(pool.block_size, chunking.least_tokens)
         self._pace = Pace(least_tokens=least_prefill, most_tokens=max_step_tokens)
         self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
@@ -55,6 +59,8 @@ class Scheduler:
         self._running: list[Sequence] = []
         self._next_order = 0
         self._preemptions = 0
+        self._drafted_tokens = 0
+        self._accepted_tokens = 0
 
     @property
     def has_work(self) -> bool:
@@ -70,6 +76,8 @@ class Scheduler:
             free_blocks=self._pool.num_free,
             total_blocks=self._pool.num_blocks - 1,
             preemptions=self._preemptions,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
             decode_step_s=self._pace.decode_step_s(len(self._running)),
             prefill_tokens_per_s=self._pace.prefill_tokens_per_s,
         )
@@ -109,24 +117,19 @@ class Scheduler:
         prefill -= sum(chunk.count for chunk in chunks if not chunk.is_decode)
         left = self._max_step_tokens - sum(chunk.count for chunk in chunks)
         chunks += self._admit_waiting(min(left, prefill), now)
-        return StepPlan(tuple(chunks))
+        return StepPlan(tuple(self._with_drafts(chunks) if self._speculation else chunks))
 
     def commit(self, plan: StepPlan, result: StepResult) -> tuple[SequenceOutput, ...]:
         """Take in what a step gave. A sequence that was aborted since the plan is passed over."""
         if len(result.samples) != plan.num_samples:
-            raise ValueError(f"the plan samples {plan.num_samples} tokens; got {len(result.samples)}")
+            raise ValueError(f"the plan samples from {plan.num_samples} chunks; got {len(result.samples)}")
         outputs: list[SequenceOutput] = []
         remaining, scores = iter(result.samples), iter(result.prompt_logprobs)
         for chunk in plan.chunks:
-            sample = next(remaining) if chunk.samples else None
-            score = next(scores) if chunk.scored else ()
-            if chunk.sequence.state is not SequenceState.RUNNING:
-                continue
-            self._advance(chunk)
-            if sample is not None:
-                outputs.append(replace(self._append(chunk.sequence, sample), prompt_logprobs=score))
-            elif score:
-                outputs.append(chunk.sequence.output(prompt_logprobs=score))
+            samples = next(remaining) if chunk.samples else ()
+            prompt_logprobs = next(scores) if chunk.scored else ()
+            if chunk.sequence.state is SequenceState.RUNNING:
+                outputs += self._take(chunk, samples, prompt_logprobs)
         return tuple(outputs)
 
     def observe(self, plan: StepPlan, elapsed_s: float) -> None:
@@ -319,12 +322,51 @@ class Scheduler:
         if not group.live:
             del self._groups[group.request.request_id]
 
-    def _advance(self, chunk: Chunk) -> None:
+    def _with_drafts(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The same, with drafts where they pay and there is room for them: nobody is preempted for a guess."""
+        left = self._max_step_tokens - sum(chunk.count for chunk in chunks)
+        cost = self._pace.decode_row_cost(sum(chunk.samples for chunk in chunks))
+        drafted = []
+        for chunk in chunks:
+            drafts = self._draft(chunk, cost, most=left) if chunk.samples else ()
+            left -= len(drafts)
+            drafted.append(replace(chunk, drafts=drafts) if drafts else chunk)
+        return drafted
+
+    def _draft(self, chunk: Chunk, cost: float, *, most: int) -> tuple[int, ...]:
+        sequence, pool = chunk.sequence, self._pool
+        most = min(most, sequence.sampling.max_tokens - sequence.num_generated - 1)
+        guess = sequence.drafter.draft(sequence.token_ids, sequence.expected, cost=cost, most=most)
+        # A token that would end the sequence is sampled, not drafted: every right draft then has a token behind it.
+        draft = tuple(takewhile(lambda token_id: token_id not in sequence.stop_ids, guess))
+        table = sequence.block_table
+        missing = pool.blocks_for(chunk.end + len(draft)) - len(table)
+        if missing > 0 and pool.can_allocate(missing + len(self._running)):  # those may need one each
+            table += pool.allocate(missing, after=table[-1])
+        return draft[: len(table) * pool.block_size - chunk.end]
+
+    def _take(
+        self, chunk: Chunk, samples: AbstractSequence[Sample], prompt_logprobs: tuple[TokenLogprobs, ...]
+    ) -> list[SequenceOutput]:
+        """Note what a chunk has computed and sampled."""
+        sequence = chunk.sequence
+        sequence.token_ids += [sample.token_id for sample in samples if sample.token_id is not None]
+        num_accepted = max(len(samples) - 1, 0)
+        self._advance(chunk, chunk.end + num_accepted)
+        if chunk.drafts:
+            sequence.drafter.note(drafted=len(chunk.drafts), accepted=num_accepted)
+            self._drafted_tokens += len(chunk.drafts)
+            self._accepted_tokens += num_accepted
+        if samples:
+            return self._outputs(sequence, samples, prompt_logprobs)
+        return [sequence.output(prompt_logprobs=prompt_logprobs)] if prompt_logprobs else []
+
+    def _advance(self, chunk: Chunk, num_computed: int) -> None:
         """Note the computed tokens, and let the prefix cache find the blocks that they have filled."""
         sequence, block_size = chunk.sequence, self._pool.block_size
         first_block = chunk.start // block_size
-        sequence.num_computed = chunk.end
-        num_full = min(chunk.end, self._chunking.num_shareable(sequence)) // block_size
+        sequence.num_computed = num_computed
+        num_full = min(num_computed, self._chunking.num_shareable(sequence)) // block_size
         if num_full > first_block:
             extend_hashes(sequence.block_hashes, sequence.token_ids, block_size)
             for block in range(first_block, num_full):
@@ -332,17 +374,27 @@ class Scheduler:
         sequence.group.prompt_computed |= sequence.num_computed >= sequence.num_prompt_tokens
         sequence.group.num_scored += len(chunk.scored)
 
-    def _append(self, sequence: Sequence, sample: Sample) -> SequenceOutput:
-        reason = sample.finish_reason
-        if sample.token_id is not None:
-            sequence.token_ids.append(sample.token_id)
+    def _outputs(
+        self,
+        sequence: Sequence,
+        samples: AbstractSequence[Sample],
+        prompt_logprobs: tuple[TokenLogprobs, ...],
+    ) -> list[SequenceOutput]:
+        """What the samples, which are in `token_ids` already, are to the caller; and the end, where they bring it."""
+        newest = samples[-1]
+        sequence.expected = newest.expected
+        reason = newest.finish_reason
+        if newest.token_id is not None:
             reason = reason or sequence.finish_reason()
         elif reason is None:
             self._pool.forget(sequence.block_table)  # its KV may be the cause: nobody may inherit it
             reason = FinishReason.FAULT
         if reason is not None:
             self._finish(sequence)
-        return sequence.output(token_id=sample.token_id, logprobs=sample.logprobs, finish_reason=reason)
+        if newest.token_id is None and len(samples) > 1:  # an end without a token is an output of its own
+            tokens = sequence.output(samples=samples[:-1], prompt_logprobs=prompt_logprobs)
+            return [tokens, sequence.output(finish_reason=reason)]
+        return [sequence.output(samples=samples, finish_reason=reason, prompt_logprobs=prompt_logprobs)]
 
 
 def _chunk(sequence: Sequence, count: int) -> Chunk:

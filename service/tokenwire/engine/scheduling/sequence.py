@@ -1,10 +1,13 @@
 """One sequence in the engine, and the group of those that share a request. Changed by the scheduler alone."""
 
+from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from tokenwire.engine.grammar.compiler import Grammar
 from tokenwire.engine.protocol import FinishReason, GenerationRequest, SamplingParams, SequenceOutput, TokenLogprobs
+from tokenwire.engine.sampling.sample import Sample
+from tokenwire.engine.speculation.drafter import Drafter
 
 
 class SequenceState(Enum):
@@ -62,6 +65,9 @@ class Sequence:
     slot: int | None = None
     """Row of the sampler's per-sequence state, in [0, max_running); None while it does not run."""
     state: SequenceState = SequenceState.WAITING
+    drafter: Drafter = field(default_factory=Drafter)
+    expected: tuple[int, ...] = ()
+    """Tokens that may spell what its grammar forces next."""
 
     @property
     def request_id(self) -> str:
@@ -107,8 +113,7 @@ class Sequence:
     def output(
         self,
         *,
-        token_id: int | None = None,
-        logprobs: TokenLogprobs | None = None,
+        samples: AbstractSequence[Sample] = (),
         finish_reason: FinishReason | None = None,
         prompt_logprobs: tuple[TokenLogprobs, ...] = (),
     ) -> SequenceOutput:
@@ -116,8 +121,8 @@ class Sequence:
         return SequenceOutput(
             request_id=self.request_id,
             index=self.index,
-            token_ids=() if token_id is None else (token_id,),
-            logprobs=() if logprobs is None else (logprobs,),
+            token_ids=tuple(sample.token_id for sample in samples if sample.token_id is not None),
+            logprobs=tuple(sample.logprobs for sample in samples if sample.logprobs is not None),
             finish_reason=finish_reason,
             cached_tokens=self.group.cached_tokens or 0,
             queue_s=self.group.queue_s,

@@ -1,0 +1,1 @@
+"""Guesses at the next tokens, which the model checks several at a time. Imports no torch."""
