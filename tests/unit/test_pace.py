@@ -143,3 +143,31 @@ def test_a_burst_is_computed_in_full_steps_as_long_as_many_more_wait_than_decode
     tokens = [plan.num_tokens for plan in engine.plans]
     assert tokens[:2] == [512, 512]  # nobody decodes, then two
     assert sum(tokens[2:8]) > sum(tokens[8:14]) > sum(tokens[14:20]) > 6 * 50
+
+
+def test_a_long_prompt_gets_on_while_more_short_ones_arrive_than_can_be_served() -> None:
+    engine = MadeUpTime(make(blocks=2000, block_size=16, running=16, tokens=512, context=3000), cpu_time)
+    for number in range(60):
+        if number == 20:
+            engine.submit(request("long", [9] * 2000))
+        for short in range(2):
+            prompt = [number, short, *[7] * 48]
+            engine.submit(request(f"short {number} {short}", prompt, sampling=replace(GREEDY, max_tokens=20)))
+        engine.step()
+    while not engine.tokens_s["long"]:
+        engine.step()
+    # Those before it come first, and half of the time at least goes to prompts.
+    assert engine.first_token_s("long") < 2 * (cpu_time(0, 2000) + 20 * 2 * cpu_time(0, 50))
+
+
+def test_a_lower_priority_gets_on_in_what_higher_ones_leave_of_the_batch() -> None:
+    engine = MadeUpTime(make(running=2, tokens=32), cpu_time)
+    engine.submit(replace(request("low", [1, 2]), priority=-1))
+    for number in range(12):
+        engine.submit(replace(request(f"high {number}", [3, number]), priority=1))
+        engine.step()
+        engine.step()
+        engine.step()
+        engine.step()
+    assert len(engine.tokens_s["low"]) == 4
+    assert len(engine.tokens_s["high 11"]) == 4

@@ -13,6 +13,7 @@ from tokenwire.engine.protocol import EngineLoad, FinishReason, GenerationReques
 from tokenwire.engine.sampling.sample import Sample, StepResult
 from tokenwire.engine.scheduling.blocks import BlockPool, extend_hashes
 from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan, check_step_budget
+from tokenwire.engine.scheduling.headroom import Headroom
 from tokenwire.engine.scheduling.pace import Pace
 from tokenwire.engine.scheduling.sequence import Sequence, SequenceGroup, SequenceState, open_group
 
@@ -52,6 +53,7 @@ class Scheduler:
         self._chunking = chunking
         self._speculation = speculation
         least_prefill = max(pool.block_size, chunking.least_tokens)
+        self._headroom = Headroom(pool.block_size)
         self._pace = Pace(least_tokens=least_prefill, most_tokens=max_step_tokens)
         self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
         self._groups: dict[str, SequenceGroup] = {}
@@ -189,11 +191,13 @@ class Scheduler:
     def _could_displace(self, sequence: Sequence) -> bool:
         """Whether it could start if all of lower priority were preempted."""
         kept = [running for running in self._running if running.priority >= sequence.priority]
+        if len(kept) == self._max_running:
+            return False
         held = {block for running in kept for block in running.block_table}
         cached = self._cached_blocks(sequence)
         missing = self._pool.blocks_for(sequence.num_tokens) - len(cached)
-        needed = len(held.union(cached)) + missing + len(kept)  # as `_take_prompt_blocks` has it
-        return len(kept) < self._max_running and needed < self._pool.num_blocks
+        needed = len(held.union(cached)) + missing + self._headroom.blocks(kept)  # as `_take_prompt_blocks` has it
+        return needed < self._pool.num_blocks
 
     def _prefill_budget(self) -> int:
         """Tokens of prompts, and of what else is to be computed again, that the next step may take."""
@@ -234,6 +238,7 @@ class Scheduler:
             if self._running[-1] is sequence:
                 return False
             self._preempt(self._running[-1])
+            self._headroom.note_preemption()
         table += self._pool.allocate(missing, after=table[-1])
         return True
 
@@ -255,13 +260,13 @@ class Scheduler:
     def _take_prompt_blocks(self, sequence: Sequence) -> bool:
         """Give it blocks for all its tokens, cached ones first; False, and nothing is taken, if they are not free.
 
-        A block for each running sequence must stay free, or the next steps would preempt the newcomer. So one that has
-        just been preempted cannot come back in the same step either.
+        The running ones must have room to grow beside it, or they would soon preempt it. So one that has just been
+        preempted cannot come back in the same step either.
         """
         pool = self._pool
         cached = self._cached_blocks(sequence)
         missing = pool.blocks_for(sequence.num_tokens) - len(cached)
-        if not pool.can_allocate(missing + len(self._running), beside=cached):
+        if not pool.can_allocate(missing + self._headroom.blocks(self._running), beside=cached):
             return False
         pool.acquire(cached)
         most_tokens = sequence.num_prompt_tokens + sequence.sampling.max_tokens
@@ -314,6 +319,7 @@ class Scheduler:
     def _finish(self, sequence: Sequence) -> None:
         if sequence.state is SequenceState.RUNNING:
             self._stop_running(sequence)
+            self._headroom.note_end()
         else:
             self._waiting.remove(sequence)
         sequence.state = SequenceState.FINISHED
