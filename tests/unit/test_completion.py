@@ -1,7 +1,7 @@
 """One completion: what the engine gives becomes events, with text, log-probabilities, usage and times."""
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -195,7 +195,7 @@ def test_unscored_tokens_are_text_however_many_come_at_once(
         assert all(event.sequence == sum(map(len, tokens[:num_taken])) for event in events)
         content += "".join(event.delta.content for event in events)
     content += "".join(event.delta.content for event in run.feed(output(finish=LENGTH)))
-    assert content == model.tokenizer.decode(sum(tokens, []), skip_special_tokens=True)
+    assert content == model.tokenizer.decode(chain.from_iterable(tokens), skip_special_tokens=True)
     assert run.end().usage.completion_tokens == sum(map(len, tokens))
 
 
