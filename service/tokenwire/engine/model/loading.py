@@ -18,6 +18,7 @@ from tokenwire.engine.model.attention import (
     LayerShape,
     SequenceSpan,
 )
+from tokenwire.engine.model.gpu.eligibility import can_decode
 from tokenwire.engine.model.lean import LeanDecoder, is_llama_shaped
 from tokenwire.engine.model.linear import can_pack
 from tokenwire.engine.model.model import Forward, PagedModel
@@ -64,7 +65,7 @@ def load_model(
     """
     tolerance = TOLERANCE[dtype]
     difference = 0.0
-    for make in _passes(config):
+    for make in _passes(config, device):
         rows = StableRows(torch.get_num_threads()) if deterministic else None
         placement = Placement(device, dtype, kernel_dir, rows)
         paged, difference = _load_paged(folder, config, make, placement)
@@ -79,8 +80,10 @@ MakeForward = Callable[[PreTrainedModel, list[AttentionLayer], Placement], Forwa
 """Makes a forward pass of a model, whose weights it may take and whose modules it may take apart."""
 
 
-def _passes(config: PreTrainedConfig) -> Iterator[MakeForward]:
+def _passes(config: PreTrainedConfig, device: torch.device) -> Iterator[MakeForward]:
     """The forward passes to try, the fastest first."""
+    if can_decode(config, device):
+        yield _gpu
     yield from torch_passes(config)
 
 
@@ -89,6 +92,12 @@ def torch_passes(config: PreTrainedConfig) -> Iterator[MakeForward]:
     if is_llama_shaped(config):
         yield _lean
     yield _modules
+
+
+def _gpu(model: PreTrainedModel, attention: list[AttentionLayer], placement: Placement) -> Forward:
+    from tokenwire.engine.model.gpu.decoder import GpuDecoder  # not at the top: it imports Triton
+
+    return GpuDecoder(model, attention, dtype=placement.dtype, device=placement.device, rows=placement.rows)
 
 
 def _lean(model: PreTrainedModel, attention: list[AttentionLayer], placement: Placement) -> Forward:
