@@ -51,10 +51,14 @@ class InlineEngine:
             grammar = self._compiler.compile(sampling.grammar)
         self.scheduler.submit(request, time.monotonic(), grammar)
 
-    def step(self) -> tuple[SequenceOutput, ...]:
-        """One step of all requests."""
-        plan = self.scheduler.plan(time.monotonic())
-        return self.scheduler.commit(plan, self._runner.run(plan))
+    def step(self, *, is_timed: bool = False) -> tuple[SequenceOutput, ...]:
+        """One step of all requests. If it is timed, the cuts of later prompts depend on how long steps take."""
+        start_s = time.monotonic()
+        plan = self.scheduler.plan(start_s)
+        outputs = self.scheduler.commit(plan, self._runner.run(plan))
+        if is_timed:
+            self.scheduler.observe(plan, time.monotonic() - start_s)
+        return outputs
 
     def run(self) -> dict[tuple[str, int], list[SequenceOutput]]:
         """Step until nothing is left to do; the outputs by (request id, index)."""

@@ -54,12 +54,12 @@ class StepPlan:
     @property
     def num_tokens(self) -> int:
         """Rows of the forward pass."""
-        return sum(len(chunk.positions) for chunk in self.chunks)
+        return sum(chunk.count + len(chunk.drafts) for chunk in self.chunks)
 
     @property
     def num_decode_tokens(self) -> int:
         """Those of its rows that are of decodes."""
-        return sum(len(chunk.positions) for chunk in self.chunks if chunk.is_decode)
+        return sum(chunk.count + len(chunk.drafts) for chunk in self.chunks if chunk.is_decode)
 
     @property
     def num_samples(self) -> int:

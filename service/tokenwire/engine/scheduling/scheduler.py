@@ -136,11 +136,8 @@ class Scheduler:
 
     def observe(self, plan: StepPlan, elapsed_s: float) -> None:
         """Learn how long a step took, from one plan to the next. Without it prompts take all of a step's budget."""
-        self._pace.observe(
-            decode_tokens=plan.num_decode_tokens,
-            prefill_tokens=plan.num_tokens - plan.num_decode_tokens,
-            elapsed_s=elapsed_s,
-        )
+        decode = plan.num_decode_tokens
+        self._pace.observe(decode_tokens=decode, prefill_tokens=plan.num_tokens - decode, elapsed_s=elapsed_s)
 
     def preempt_all(self) -> None:
         """Preempt every running sequence, as if the cache were full. Between steps."""
