@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 _HEADER = struct.Struct("<I")
 _RECEIVE_BYTES = 1 << 18
@@ -86,8 +86,7 @@ class FrameLink(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         for message in self._buffer.feed(data):
