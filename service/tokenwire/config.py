@@ -109,6 +109,9 @@ class EngineConfig:
     threads: Annotated[int | None, Parameter(validator=_positive)] = None
     """CPU threads of the forward pass; default: all cores."""
 
+    tensor_parallel: Annotated[int, Parameter(validator=_positive)] = 1
+    """Devices that share the model out among them, a process for each; docs/tensor-parallel.md says which models can."""
+
     deterministic: bool = False
     """The same request and seed give the same bytes, alone or among others, after a preemption and after a restart.
     Slower; docs/determinism.md says what is promised."""
@@ -187,6 +190,7 @@ class ServeConfig:
             max_step_tokens=self.engine.max_step_tokens,
             block_size=self.engine.block_size,
             threads=self.engine.threads,
+            tensor_parallel=self.engine.tensor_parallel,
             cache_dir=self.model.cache_dir and self.model.cache_dir.expanduser(),
             deterministic=self.engine.deterministic,
             speculation=self.engine.speculation,

@@ -22,6 +22,9 @@ from tokenwire.engine.model.device import (
 )
 from tokenwire.engine.model.kv_cache import count_blocks
 from tokenwire.engine.model.loading import load_model
+from tokenwire.engine.model.parallel.followers import Followers
+from tokenwire.engine.model.parallel.limits import check_options
+from tokenwire.engine.model.parallel.loading import load_parallel, smallest_memory
 from tokenwire.engine.protocol import (
     Abort,
     Command,
@@ -176,8 +179,13 @@ class AssembledEngine:
 
 
 @torch.inference_mode()
-def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], None]) -> AssembledEngine:
-    """Find, load and check the model and allocate its cache. Raises `EngineStartError`."""
+def build_engine(
+    options: EngineOptions, *, on_progress: Callable[[Progress], None], followers: Followers | None = None
+) -> AssembledEngine:
+    """Find, load and check the model and allocate its cache. Raises `EngineStartError`.
+
+    `followers`, in tensor parallel, are the processes of the other ranks.
+    """
     quiet_libraries()
     chunking = Chunking.fixed(options.block_size) if options.deterministic else Chunking()
     _check_options(options, chunking)
@@ -197,14 +205,21 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
     config = load_config(folder)
     dtype = requested or checkpoint_dtype(config)
     on_progress(Progress("loading the weights"))
-    model = load_model(
-        folder,
-        config,
-        dtype=dtype,
-        device=device,
-        kernel_dir=cache_dir / "kernels",
-        deterministic=options.deterministic,
-    )
+    if followers is None:
+        model = load_model(
+            folder,
+            config,
+            dtype=dtype,
+            device=device,
+            kernel_dir=cache_dir / "kernels",
+            deterministic=options.deterministic,
+        )
+        memory_bytes = options.kv_memory_bytes
+    else:
+        model = load_parallel(
+            folder, config, dtype=dtype, device=device, kernel_dir=cache_dir / "kernels", followers=followers
+        )
+        memory_bytes = options.kv_memory_bytes or smallest_memory(followers, model.device)
     model.stabilise(most_rows=options.max_step_tokens)
     context_length = min(context_limit(config), options.max_context or context_limit(config))
     num_blocks = count_blocks(
@@ -212,7 +227,7 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
         block_size=options.block_size,
         dtype=dtype,
         device=device,
-        memory_bytes=options.kv_memory_bytes,
+        memory_bytes=memory_bytes,
         context_length=context_length,
         max_running=options.max_running,
     )
@@ -255,6 +270,8 @@ def build_engine(options: EngineOptions, *, on_progress: Callable[[Progress], No
 
 def _check_options(options: EngineOptions, chunking: Chunking) -> None:
     """Tell at once what would else be told after minutes of loading."""
+    if options.tensor_parallel > 1:
+        check_options(options)
     try:
         check_step_budget(
             options.max_step_tokens,

@@ -1,10 +1,15 @@
 """The engine process: `python -m tokenwire.engine.process FD`, where FD is its end of the socket pair."""
 
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 
+from tokenwire.engine.model.parallel.followers import Followers
 from tokenwire.engine.protocol import EngineOptions, EngineStartError, Progress, Ready, StartFailed
 from tokenwire.engine.wire import FrameSocket, PeerGoneError
 
@@ -31,12 +36,39 @@ def main() -> None:
 def _serve(frames: FrameSocket, options: EngineOptions) -> None:
     # The first progress goes out before torch is imported: that takes seconds on a slow disk.
     frames.send(Progress("starting the engine"))
-    from tokenwire.engine.loop import EngineLoop, build_engine
+    is_ready = threading.Event()
+    with _start_followers(options, on_lost=_ender(frames, is_ready)) as followers:
+        from tokenwire.engine.loop import EngineLoop, build_engine
 
-    engine = build_engine(options, on_progress=frames.send)
-    loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames)
-    frames.send(Ready(info=engine.info, load=loop.load))
-    loop.run()
+        engine = build_engine(options, on_progress=frames.send, followers=followers)
+        loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames)
+        is_ready.set()
+        frames.send(Ready(info=engine.info, load=loop.load))
+        loop.run()
+
+
+def _start_followers(
+    options: EngineOptions, *, on_lost: Callable[[str], None]
+) -> AbstractContextManager[Followers | None]:
+    """The processes of the other ranks in tensor parallel; without it, none."""
+    if options.tensor_parallel == 1:
+        return nullcontext()
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # transformers shares a model out among GPUs where it sees any
+    return Followers(options.tensor_parallel, on_lost=on_lost)
+
+
+def _ender(frames: FrameSocket, is_ready: threading.Event) -> Callable[[str], None]:
+    """What ends this process, from any thread, when another rank has died."""
+
+    def end(message: str) -> None:
+        logger.error("%s, and the engine with it", message)
+        if not is_ready.is_set():
+            with suppress(PeerGoneError):
+                frames.send(StartFailed(message))
+        os._exit(1)  # the other thread may wait for that rank
+
+    return end
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class EngineOptions:
     device: str = "auto"
     dtype: str = "auto"
     kv_memory_bytes: int | None = None
-    """None: a share of the device's free memory."""
+    """None: a share of the device's free memory. In tensor parallel, of each process."""
     max_context: int | None = None
     """Shorter context than the model's own; None: the model's."""
     max_running: int = 64
@@ -162,6 +162,8 @@ class EngineOptions:
     block_size: int = 16
     threads: int | None = None
     """CPU threads of the forward pass; None: all cores."""
+    tensor_parallel: int = 1
+    """Processes that share the model out among them, each on a device of its own; on a CPU they share the threads."""
     cache_dir: Path | None = None
     """Where converted checkpoints are kept; None: the user's cache folder."""
     deterministic: bool = False

@@ -33,7 +33,9 @@ def found_group(followers: Followers, *, device: torch.device, num_threads: int)
         )
     join = Join(port, followers.size, str(device), num_threads)
     followers.tell(join)
-    return _meet(store, join, rank=0)
+    own_device = _meet(store, join, rank=0)
+    followers.wait()
+    return own_device
 
 
 def join_group(join: Join, *, rank: int) -> torch.device:
