@@ -14,11 +14,11 @@ SERVICES := $(shell cd proto && grep -lE '^service ' $(PROTOS))
 # -qq: errors only.
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint proto-check proto format stubs clean
+.PHONY: help run test check lint proto-check proto format stubs bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
-	@awk -F ':|  ## ' '/^[a-z]+:.*  ## / { printf "  make %-8s %s\n", $$1, $$NF }' Makefile
+	@awk -F ':|  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$NF }' Makefile
 	@echo '  PYTHON, GRPC_PORT (50051), HTTP_PORT (8000) and TOKENWIRE_CACHE_DIR can be set: make run GRPC_PORT=50052'
 
 run: $(VENV)/serve.stamp  ## serve the demo model over gRPC and REST
@@ -66,8 +66,11 @@ format: $(VENV)/dev.stamp  ## format the code
 stubs:  ## generate and compile the stubs of other languages (REQUIRE=1 skips none)
 	@$(or $(PYTHON),$(error no Python 3.11 or newer)) tests/contract/compile_stubs.py $(if $(REQUIRE),--require)
 
-clean:  ## remove the environment and what the tools left; the model cache stays
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+bench-peers: $(VENV)/dev.stamp  ## measure beside llama.cpp and vLLM, which it installs into .peers (BENCH_ARGS=…)
+	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(BENCH_ARGS)
+
+clean:  ## remove the environments and what the tools left; the model cache stays
+	rm -rf $(VENV) .peers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Generates into the folder $(1). Only files that declare services get a _pb2_grpc module.
