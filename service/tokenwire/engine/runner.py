@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
 
 from tokenwire.engine.model.attention import AttentionBatch, SequenceSpan
 from tokenwire.engine.model.model import PagedModel
+from tokenwire.engine.model.staging import stage
 from tokenwire.engine.model.threads import use_threads
 from tokenwire.engine.protocol import TokenLogprobs
 from tokenwire.engine.sampling.logprobs import prompt_logprobs
@@ -71,7 +72,8 @@ class ModelRunner:
         while going_on:
             rows = [first_rows[i] + len(samples[i]) for i in going_on]
             together = len(rows) == len(logits)
-            drawn = self._sampler.sample(logits if together else logits[rows], [slots[i] for i in going_on])
+            kept = logits if together else logits.index_select(0, stage(rows, device=logits.device))
+            drawn = self._sampler.sample(kept, [slots[i] for i in going_on])
             for i, sample in zip(going_on, drawn, strict=True):
                 samples[i].append(sample)
             going_on = [i for i in going_on if _is_right(chunks[i].drafts, samples[i])]
@@ -109,17 +111,15 @@ class ModelRunner:
             token_ids += piece.token_ids
             positions += span
             write_rows += self._rows(piece.sequence.block_table, span.start, span.stop)
-        batch = AttentionBatch(write_rows=torch.tensor(write_rows, device=device), spans=tuple(map(self._span, pieces)))
         logit_rows = [
             row_of[chunk.sequence, position] for chunk in sampling for position in chunk.positions[chunk.count - 1 :]
         ]
         logit_rows += [row_of[chunk.sequence, position] for chunk in scored for position in chunk.scored]
-        return self._model.forward(
-            torch.tensor(token_ids, device=device),
-            torch.tensor(positions, device=device),
-            batch,
-            torch.tensor(logit_rows, dtype=torch.long, device=device),
-        )
+        columns = (token_ids, positions, write_rows, logit_rows)
+        staged = stage([*chain.from_iterable(columns)], device=device, dtype=torch.long)  # in one copy
+        on_device = torch.split(staged, [len(column) for column in columns])
+        batch = AttentionBatch(write_rows=on_device[2], spans=tuple(map(self._span, pieces)))
+        return self._model.forward(on_device[0], on_device[1], batch, on_device[3])
 
     def _pieces(self, chunk: Chunk) -> Iterator[_Piece]:
         token_ids = chunk.token_ids

@@ -7,8 +7,11 @@ token id.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
+
+from tokenwire.engine.model.staging import stage
 
 BLOCK = 64
 
@@ -68,7 +71,7 @@ class Truncation:
 def mask_below_min_p(z: torch.Tensor, truncations: Sequence[Truncation]) -> None:
     """Ban, in place, tokens below min-p. `z` [R, W] has maximum 0 in each row."""
     if any(truncation.min_p > 0 for truncation in truncations):
-        least = torch.tensor([[truncation.min_p] for truncation in truncations], device=z.device).log()
+        least = stage([[truncation.min_p] for truncation in truncations], device=z.device).log()
         z.masked_fill_(z < least, -torch.inf)
 
 
@@ -84,11 +87,23 @@ def draw_truncated(
     drawn token is not kept, neither is any token after it; draw again among those before it. With Gumbel noise the
     result has exactly the truncated distribution, after 1 + ln(1 / probability of the kept tokens) rounds or so.
     """
-    top_k = torch.tensor([[t.top_k or z.shape[1]] for t in truncations], device=z.device)
+    top_k = stage([[t.top_k or z.shape[1]] for t in truncations], device=z.device)
     # The sum before the most likely token, 0, must stay below any top-p.
-    top_p = torch.tensor([[max(t.top_p, 1e-30) if t.top_p < 1 else torch.inf] for t in truncations], device=z.device)
+    top_p = stage([[max(t.top_p, 1e-30) if t.top_p < 1 else torch.inf] for t in truncations], device=z.device)
     weights = z.exp()
     mass = top_p * _mass(weights, truncations)
+    if z.is_cuda and find_spec("triton") is not None:
+        from tokenwire.engine.sampling.device_draw import draw_kept  # not at the top: it imports Triton
+
+        return draw_kept(z, scores, weights, top_k, mass)
+    return draw_kept_in_rounds(z, scores, weights, top_k, mass)
+
+
+def draw_kept_in_rounds(
+    z: torch.Tensor, scores: torch.Tensor, weights: torch.Tensor, top_k: torch.Tensor, mass: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same by torch: `weights` [R, W] are exp(z), and a token is kept with fewer than `top_k` [R, 1] tokens, of
+    weights that sum to less than `mass` [R, 1], before it."""
     score, token = z.new_empty((z.shape[0], 1)), torch.empty_like(top_k)
     rows = torch.arange(z.shape[0], device=z.device)
     while True:
@@ -122,8 +137,9 @@ def _mass(weights: torch.Tensor, truncations: Sequence[Truncation]) -> torch.Ten
     mass = _row_sum(weights)
     limited = [row for row, t in enumerate(truncations) if 0 < t.top_k < weights.shape[1] and t.top_p < 1]
     if limited:
-        counts = torch.tensor([[truncations[row].top_k] for row in limited], device=weights.device)
+        counts = stage([[truncations[row].top_k] for row in limited], device=weights.device)
+        rows = stage(limited, device=weights.device)
         # Equal values are equal weights: which of them topk returns does not matter for the sum.
-        largest = weights[limited].topk(max(truncations[row].top_k for row in limited), dim=1).values
-        mass[limited] = largest.cumsum(1).gather(1, counts - 1)
+        largest = weights.index_select(0, rows).topk(max(truncations[row].top_k for row in limited), dim=1).values
+        mass.index_copy_(0, rows, largest.cumsum(1).gather(1, counts - 1))
     return mass

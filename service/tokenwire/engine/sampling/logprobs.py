@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from tokenwire.engine.model.staging import stage
 from tokenwire.engine.protocol import TokenLogprobs
 from tokenwire.engine.sampling.draw import BLOCK, in_blocks, padded
 
@@ -20,7 +21,7 @@ def token_logprobs(logits: torch.Tensor, token_ids: Sequence[int], num_top: Sequ
     `logits` [R, V], any float type, of finite rows. Most likely first, the lowest id first among equals.
     """
     logprobs = torch.log_softmax(logits.float(), dim=1)
-    sampled = logprobs.gather(1, torch.tensor(token_ids, device=logits.device).unsqueeze(1)).flatten().tolist()
+    sampled = logprobs.gather(1, stage(token_ids, device=logits.device).unsqueeze(1)).flatten().tolist()
     most = min(max(num_top, default=0), logits.shape[1])
     # One more than asked, to see whether the last place is shared.
     values, ids = _largest(padded(logprobs), most + 1) if most else (logprobs[:, :0], logprobs[:, :0])

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import torch
 
+from tokenwire.engine.model.staging import stage
+
 _MASK64 = 2**64 - 1
 _GOLDEN64 = 0x9E3779B97F4A7C15
 _GOLDEN32 = 0x9E3779B9
@@ -76,7 +78,7 @@ class GumbelNoise:
         """int32 words, [len(keys), width], for keys made by `noise_key`. Overwritten by the next call."""
         self._reserve(len(keys))
         halves = [(_int32(key >> 32), _int32(key)) for key in keys]
-        k1, k2 = torch.tensor(halves, dtype=torch.int32, device=self._words.device).T.unsqueeze(2)  # each [rows, 1]
+        k1, k2 = stage(halves, device=self._words.device, dtype=torch.int32).T.unsqueeze(2)  # each [rows, 1]
         x, shifted = self._x[: len(keys)], self._shifted[: len(keys)]
         torch.bitwise_xor(self._words, k1, out=x)
         x *= _int32(_XXHASH[0])

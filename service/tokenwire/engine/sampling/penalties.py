@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from tokenwire.engine.model.staging import stage
 from tokenwire.engine.protocol import SamplingParams
 
 
@@ -37,7 +38,7 @@ class Penalties:
         self._factors: torch.Tensor | None = None  # [width]; 1 for tokens not in the text
         self._offsets: torch.Tensor | None = None  # [width]; 0 for tokens not in the answer
         if self._repetition != 1:
-            seen = torch.tensor(sorted({*prompt_token_ids, *generated_token_ids}), dtype=torch.int64, device=device)
+            seen = stage(sorted({*prompt_token_ids, *generated_token_ids}), device=device, dtype=torch.int64)
             self._factors = torch.ones(width, device=device)
             self._factors[seen] = self._repetition
         if self._frequency != 0 or self._presence != 0:

@@ -13,6 +13,7 @@ import torch
 
 from tokenwire.engine.grammar.compiler import Grammar, GrammarCompiler
 from tokenwire.engine.grammar.constraint import Constraint, Constraints
+from tokenwire.engine.model.staging import stage
 from tokenwire.engine.protocol import FinishReason, SamplingParams, TokenLogprobs, Vocabulary
 from tokenwire.engine.sampling.draw import (
     Truncation,
@@ -188,9 +189,13 @@ class Sampler:
         drawn = torch.empty(len(rows), dtype=torch.int64, device=self._device)
         for group in self._groups(rows):
             # Rows that stand together need no copy; what is written into is copied later.
-            together = group[-1] - group[0] + 1 == len(group)
-            selected = logits[group[0] : group[-1] + 1] if together else logits[group]
-            drawn[group] = self._draw(selected, [rows[i] for i in group], copied=not together)
+            members = [rows[i] for i in group]
+            if group[-1] - group[0] + 1 == len(group):
+                together = slice(group[0], group[-1] + 1)
+                drawn[together] = self._draw(logits[together], members, copied=False)
+            else:
+                apart = stage(group, device=self._device)
+                drawn.index_copy_(0, apart, self._draw(logits.index_select(0, apart), members, copied=True))
         token_ids: list[int] = drawn.tolist()
         logprobs = _logprobs(logits, rows, token_ids)
         samples = [row.take(token_ids[i], logprobs.get(i), looks_ahead=self._looks_ahead) for i, row in enumerate(rows)]
@@ -224,7 +229,7 @@ class Sampler:
         if not pairs:
             return None
         ids, values = zip(*pairs, strict=True)
-        return torch.tensor(ids, device=self._device), torch.tensor(values, device=self._device, dtype=torch.float32)
+        return stage(ids, device=self._device), stage(values, device=self._device, dtype=torch.float32)
 
     def _groups(self, rows: Sequence[_Row]) -> Iterator[list[int]]:
         """Indices of rows that go through the same stages. Groups are small enough for the cache, unless only read."""
@@ -253,7 +258,7 @@ class Sampler:
             return _finite(*row_argmax(z))
         best = row_max(z)
         z -= best
-        z *= torch.tensor([[1 / max(row.params.temperature, _LEAST_TEMPERATURE)] for row in rows], device=self._device)
+        z *= stage([[1 / max(row.params.temperature, _LEAST_TEMPERATURE)] for row in rows], device=self._device)
         truncations = [row.truncation for row in rows]
         mask_below_min_p(z, truncations)
         noise = self._noise.rows([noise_key(row.params.seed, row.position) for row in rows])
@@ -278,9 +283,7 @@ def _logprobs(logits: torch.Tensor, rows: Sequence[_Row], token_ids: Sequence[in
     if not asked:
         return {}
     indices = list(asked)
-    selected = (
-        logits if len(indices) == len(rows) else logits.index_select(0, torch.tensor(indices, device=logits.device))
-    )
+    selected = logits if len(indices) == len(rows) else logits.index_select(0, stage(indices, device=logits.device))
     return dict(
         zip(indices, token_logprobs(selected, [token_ids[i] for i in indices], list(asked.values())), strict=True)
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from tokenwire.engine.model.attention import AttentionBatch, AttentionLayer, LayerShape
 from tokenwire.engine.model.gpu.decode_attention import DecodeAttention, Tuning, Workspace
 from tokenwire.engine.model.gpu.fused import HeadNorms, add_norm, rotate_and_store, silu_mul
-from tokenwire.engine.model.gpu.graphs import StepGraphs, StepInputs, padded_rows
+from tokenwire.engine.model.gpu.graphs import MOST_ROWS, StepGraphs, StepInputs, padded_rows
 from tokenwire.engine.model.gpu.linear import MergedLinear
 from tokenwire.engine.model.gpu.plan import DecodePlan, make_plan
 from tokenwire.engine.model.gpu.prefill import PrefillPlan, prefill_attention
@@ -81,7 +81,8 @@ class GpuDecoder:
             for layer in self._layers:
                 layer.attach(num_blocks, block_size, self._dtype, self._device, self._tuning)
             self._workspace = Workspace.allocate(most_items, self._shape, self._device)
-            # Captured graphs hold the addresses of the cache before.
+            self._logits = torch.empty(MOST_ROWS, self._head.width, dtype=self._dtype, device=self._device)
+            # Graphs hold addresses: those of the caches before are of no use any more.
             self._graphs = StepGraphs(self._compute_short, device=self._device, most_items=most_items)
         except (RuntimeError, torch.OutOfMemoryError) as error:
             raise EngineStartError(
@@ -117,10 +118,19 @@ class GpuDecoder:
         return Workspace.allocate(rows, self._shape, self._device)
 
     def _compute_short(self, inputs: StepInputs) -> Tensor:
-        return self._compute(inputs, self._workspace, num_short=len(inputs.token_ids), prefill=None)
+        num_rows = len(inputs.token_ids)
+        return self._compute(
+            inputs, self._workspace, num_short=num_rows, prefill=None, out=self._logits[: len(inputs.logit_rows)]
+        )
 
     def _compute(
-        self, inputs: StepInputs, workspace: Workspace, *, num_short: int, prefill: PrefillPlan | None
+        self,
+        inputs: StepInputs,
+        workspace: Workspace,
+        *,
+        num_short: int,
+        prefill: PrefillPlan | None,
+        out: Tensor | None = None,
     ) -> Tensor:
         step = _Step(
             num_short=num_short,
@@ -138,7 +148,7 @@ class GpuDecoder:
             change = layer(residual, change, step)
         assert change is not None
         kept = inputs.logit_rows
-        return self._head(self._norm(change.index_select(0, kept), residual.index_select(0, kept)))
+        return self._head(self._norm(change.index_select(0, kept), residual.index_select(0, kept)), out)
 
 
 class _Layer:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 logger = logging.getLogger("tokenwire.engine")
 
-_MOST_ROWS = 512
+MOST_ROWS = 512
 """More take so long on the device that the launches hide behind it."""
 _PLAN_INTS = 1 << 20
 
@@ -37,7 +37,7 @@ class StepInputs:
 
 
 Compute = Callable[[StepInputs], Tensor]
-"""Inputs to logits [R, V]. Allocates nothing that outlives it."""
+"""Inputs to logits [R, V], in memory that the next call overwrites. Allocates nothing that outlives it."""
 
 
 def padded_rows(num_rows: int) -> int:
@@ -57,12 +57,12 @@ class StepGraphs:
         self._most_items = most_items
         self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor] | None] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
-        self._inputs = torch.zeros(4, _MOST_ROWS, dtype=torch.long, device=device)
+        self._inputs = torch.zeros(4, MOST_ROWS, dtype=torch.long, device=device)
         self._plan = torch.zeros(_PLAN_INTS, dtype=torch.int32, device=device)
 
     def can_run(self, *, num_rows: int, num_items: int, num_ints: int) -> bool:
         """Whether a step of that size fits the memory that graphs read and write."""
-        return num_rows <= _MOST_ROWS and num_items <= self._most_items and num_ints <= _PLAN_INTS
+        return num_rows <= MOST_ROWS and num_items <= self._most_items and num_ints <= _PLAN_INTS
 
     def run(self, inputs: StepInputs, *, num_rows: int, variant: int = 0) -> Tensor:
         """Logits [R, V] of a step that is filled up to `num_rows`; the plan has records of as many, on the host or not.
@@ -75,10 +75,11 @@ class StepGraphs:
             return self._capture(key, static)[: len(inputs.logit_rows)]
         captured = self._graphs[key]
         if captured is None:
-            return self._compute(static)[: len(inputs.logit_rows)]
-        graph, logits = captured
-        graph.replay()
-        # The next step overwrites them, and its sampling may begin before this one's log-probabilities are read.
+            logits = self._compute(static)
+        else:
+            graph, logits = captured
+            graph.replay()
+        # The next step may begin before this one's log-probabilities are read.
         return logits[: len(inputs.logit_rows)].clone()
 
     def _fill(self, inputs: StepInputs, num_rows: int) -> StepInputs:
@@ -95,7 +96,7 @@ class StepGraphs:
 
     def _capture(self, key: tuple[int, ...], static: StepInputs) -> Tensor:
         """The logits, and a graph for the next time."""
-        logits = self._compute(static)
+        logits = self._compute(static).clone()
         self._graphs[key] = None
         if self._pool is None:
             return logits
