@@ -66,6 +66,10 @@ class ModelOptions:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the weights; `auto` is float32 on a CPU and the checkpoint's own on a GPU."""
 
+    weights: Literal["auto", "fp32", "fp16", "int8", "int4"] = "auto"
+    """How a CPU stores the weights. `fp32` is exact. `int8` and `int4` have a scale for every 32 weights and round the
+    inputs of products to 16 bits. `auto` takes the 4 bits of a checkpoint that had no more, and else 8."""
+
     chat_template: Path | None = None
     """File with a Jinja chat template to use instead of the model's own."""
 
@@ -184,6 +188,7 @@ class ServeConfig:
             model=self.model.model,
             device=self.model.device,
             dtype=self.model.dtype,
+            weights=self.model.weights,
             kv_memory_bytes=self.engine.kv_memory_bytes,
             max_context=self.engine.max_context,
             max_running=self.engine.max_running,

@@ -17,11 +17,11 @@ from tokenwire.engine.protocol import (
 
 
 class InlineEngine:
-    """Scheduler, model and sampler, stepped by hand."""
+    """Scheduler, model and sampler, stepped by hand; with exact weights where none are asked."""
 
     def __init__(self, folder: Path, **options: object) -> None:
         engine = build_engine(
-            EngineOptions(model=str(folder), device="cpu", **options),  # type: ignore[arg-type]
+            EngineOptions(model=str(folder), device="cpu", **{"weights": "fp32", **options}),  # type: ignore[arg-type]
             on_progress=lambda progress: None,
         )
         self.info: EngineInfo = engine.info

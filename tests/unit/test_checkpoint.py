@@ -133,11 +133,12 @@ def test_the_ends_of_text_of_all_three_configs_count(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_tells_weights_and_precision_apart(checkpoint: Path, tmp_path: Path) -> None:
-    same = weights_fingerprint(checkpoint, dtype=torch.float32)
+    same = weights_fingerprint(checkpoint, dtype=torch.float32, weights="int8")
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
-    assert weights_fingerprint(copy, dtype=torch.float32) == same
-    assert weights_fingerprint(copy, dtype=torch.bfloat16) != same
+    assert weights_fingerprint(copy, dtype=torch.float32, weights="int8") == same
+    assert weights_fingerprint(copy, dtype=torch.bfloat16, weights="int8") != same
+    assert weights_fingerprint(copy, dtype=torch.float32, weights="int4") != same
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
-    assert weights_fingerprint(copy, dtype=torch.float32) != same
+    assert weights_fingerprint(copy, dtype=torch.float32, weights="int8") != same

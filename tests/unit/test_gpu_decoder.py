@@ -12,8 +12,9 @@ from support.gpu import DEVICE, forward, load_gpu_decoder, scattered_spans
 from support.tiny import make_model
 from tokenwire.engine.model.architecture import load_config
 from tokenwire.engine.model.attention import SequenceSpan
-from tokenwire.engine.model.gpu.eligibility import can_decode, has_right_shape
+from tokenwire.engine.model.gpu.eligibility import can_decode
 from tokenwire.engine.model.gpu.graphs import padded_rows
+from tokenwire.engine.model.lean import has_right_shape
 
 BLOCK_SIZE, NUM_BLOCKS = 4, 64
 TEXTS = [[(7 * start + 13 * i) % 480 for i in range(length)] for start, length in enumerate((41, 17, 30, 14))]

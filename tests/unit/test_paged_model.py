@@ -1,5 +1,6 @@
 """The engine's answers against transformers' own, for every supported family."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from support.inline_engine import InlineEngine, token_ids
 from support.tiny import FAMILIES, make_model
 from tokenwire.engine.model.architecture import load_config
 from tokenwire.engine.model.loading import load_model
-from tokenwire.engine.protocol import SamplingParams
+from tokenwire.engine.protocol import EngineStartError, SamplingParams
 
 MAX_TOKENS = 24
 LONG = [7 + 13 * i % 480 for i in range(150)]
@@ -92,17 +93,43 @@ def test_without_a_compiler_the_answers_are_the_same(tmp_path: Path, monkeypatch
         assert token_ids(outputs[str(number), 0]) == reference(folder, prompt)[0]
 
 
-@pytest.mark.parametrize(
-    ("family", "is_lean"), [("llama", True), ("mistral", True), ("qwen2", True), ("qwen3", True), ("gpt2", False)]
-)
-def test_llama_shaped_models_take_the_lean_pass(tmp_path: Path, family: str, is_lean: bool) -> None:
-    folder = make_model(tmp_path / family, family)
-    device = torch.device("cpu")
+def pass_of(folder: Path, kernel_dir: Path, *, weights: str = "fp32") -> str:
     with torch.inference_mode():
         model = load_model(
-            folder, load_config(folder), dtype=torch.float32, device=device, kernel_dir=tmp_path / "kernels"
+            folder,
+            load_config(folder),
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            kernel_dir=kernel_dir,
+            weights=weights,
         )
-    assert (model.pass_name == "LeanDecoder") is is_lean
+    return model.pass_name
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("weights", ["fp32", "fp16", "int8", "int4", "auto"])
+def test_llama_shaped_models_take_the_native_pass(tmp_path: Path, family: str, weights: str) -> None:
+    assert (
+        pass_of(make_model(tmp_path / family, family), tmp_path.parent / "kernels", weights=weights) == "NativeDecoder"
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_without_a_compiler_they_take_the_lean_pass(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert pass_of(make_model(tmp_path / family, family), tmp_path / "kernels") == "LeanDecoder"
+
+
+def test_other_models_take_their_own_modules(tmp_path: Path) -> None:
+    assert pass_of(make_model(tmp_path / "gpt2", "gpt2"), tmp_path / "kernels") == "ModuleForward"
+
+
+def test_weights_that_no_pass_stores_so_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineStartError, match=r"--weights int8 needs .*GPT2LMHeadModel on cpu in float32"):
+        pass_of(make_model(tmp_path / "gpt2", "gpt2"), tmp_path / "kernels", weights="int8")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

@@ -213,6 +213,7 @@ def build_engine(
             device=device,
             kernel_dir=cache_dir / "kernels",
             deterministic=options.deterministic,
+            weights=options.weights,
         )
         memory_bytes = options.kv_memory_bytes
     else:
@@ -262,7 +263,7 @@ def build_engine(
         context_length=context_length,
         kv_cache_tokens=kv_cache_tokens,
         eos_token_ids=eos,
-        weights_fingerprint=weights_fingerprint(folder, dtype=dtype),
+        weights_fingerprint=weights_fingerprint(folder, dtype=dtype, weights=model.weights),
     )
     runner = ModelRunner(model, sampler, block_size=options.block_size, chunking=chunking)
     return AssembledEngine(scheduler, runner, sampler, info)

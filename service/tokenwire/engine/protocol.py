@@ -151,6 +151,8 @@ class EngineOptions:
     """Folder, GGUF file, or Hugging Face hub id."""
     device: str = "auto"
     dtype: str = "auto"
+    weights: str = "auto"
+    """How a CPU stores them: `auto`, `fp32`, `fp16`, `int8` or `int4`."""
     kv_memory_bytes: int | None = None
     """None: a share of the device's free memory. In tensor parallel, of each process."""
     max_context: int | None = None

@@ -54,12 +54,12 @@ def eos_token_ids(folder: Path) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def weights_fingerprint(folder: Path, *, dtype: torch.dtype) -> str:
-    """Hexadecimal digest of the precision and of samples spread over every weights file.
+def weights_fingerprint(folder: Path, *, dtype: torch.dtype, weights: str) -> str:
+    """Hexadecimal digest of the precision, of how weights are stored, and of samples spread over every weights file.
 
     Equal weights give equal values. Samples, because hashing a large checkpoint whole takes longer than loading it.
     """
-    digest = hashlib.blake2b(str(dtype).encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{dtype} {weights}".encode(), digest_size=16)
     for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")):
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())

@@ -26,6 +26,20 @@ def is_llama_shaped(config: PreTrainedConfig) -> bool:
     return config.model_type in _LLAMA_SHAPED and config.hidden_act == "silu"
 
 
+_FIXED_ROTATIONS = {"default", "linear", "llama3", "yarn"}
+"""Whose frequencies do not depend on the length of the text: they can be tabulated."""
+
+
+def has_right_shape(config: PreTrainedConfig) -> bool:
+    """Whether it is a Llama-shaped decoder whose rotation is of whole heads and can be tabulated."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return (
+        is_llama_shaped(config)
+        and rope.get("rope_type", "default") in _FIXED_ROTATIONS
+        and rope.get("partial_rotary_factor") in (None, 1.0)
+    )
+
+
 class LeanDecoder:
     """Token ids to logits. Takes the weights out of a transformers model, which cannot be used any more."""
 

@@ -1,8 +1,10 @@
 """Loading a transformers model onto the fastest forward pass whose logits are those of the untouched model."""
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.distributed import DistributedConfig
 
-from tokenwire.engine.model.architecture import check_windows, mismatch
+from tokenwire.engine.model.architecture import architecture_name, check_windows, context_limit, mismatch
 from tokenwire.engine.model.attention import (
     ATTENTION_NAME,
     AttentionBatch,
@@ -24,6 +26,8 @@ from tokenwire.engine.model.linear import can_pack
 from tokenwire.engine.model.model import Forward, PagedModel
 from tokenwire.engine.model.module_cache import ModuleCache
 from tokenwire.engine.model.modules import ModuleForward
+from tokenwire.engine.model.native.decoder import NativeDecoder, is_native_shaped, load_library
+from tokenwire.engine.model.native.weights import FORMATS
 from tokenwire.engine.model.parallel.shards import is_plain
 from tokenwire.engine.model.stable_rows import StableRows
 from tokenwire.engine.protocol import EngineStartError
@@ -33,6 +37,9 @@ logger = logging.getLogger("tokenwire.engine")
 _RECORD_NAME = "tokenwire_record"
 _PROBE_LENGTH = 24
 # Largest difference of log-probabilities between the paged and the model's own forward pass that is rounding.
+_FLOATS = ("fp32", "fp16")
+_ROUNDED_TOLERANCE = 0.05
+"""Where a pass rounds the inputs of its products to 16-bit numbers: for all other `weights`."""
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
 
@@ -56,16 +63,17 @@ def load_model(
     device: torch.device,
     kernel_dir: Path,
     deterministic: bool = False,
+    weights: str = "auto",
 ) -> PagedModel:
     """Load a model on the fastest forward pass whose logits are those of the untouched model.
 
-    `deterministic`: it can be stabilised.
+    `deterministic`: it can be stabilised. `weights`: how they are stored, a key of `FORMATS`; all but `auto` and `fp32`
+    need the native pass.
 
     Raises `EngineStartError` if the checkpoint does not load, or no pass over the paged cache gives its logits.
     """
-    tolerance = TOLERANCE[dtype]
-    difference = 0.0
-    for make in _passes(config, device):
+    difference = tolerance = 0.0
+    for make, tolerance in _passes(config, device, dtype, weights=weights, kernel_dir=kernel_dir):
         rows = StableRows(torch.get_num_threads()) if deterministic else None
         placement = Placement(device, dtype, kernel_dir, rows)
         paged, difference = _load_paged(folder, config, make, placement)
@@ -80,11 +88,25 @@ MakeForward = Callable[[PreTrainedModel, list[AttentionLayer], Placement], Forwa
 """Makes a forward pass of a model, whose weights it may take and whose modules it may take apart."""
 
 
-def _passes(config: PreTrainedConfig, device: torch.device) -> Iterator[MakeForward]:
-    """The forward passes to try, the fastest first."""
+def _passes(
+    config: PreTrainedConfig, device: torch.device, dtype: torch.dtype, *, weights: str, kernel_dir: Path
+) -> Iterator[tuple[MakeForward, float]]:
+    """The forward passes to try, the fastest first, and how far their log-probabilities may be off.
+
+    Raises `EngineStartError` where none is left that stores the weights so.
+    """
     if can_decode(config, device):
-        yield _gpu
-    yield from torch_passes(config)
+        yield _gpu, TOLERANCE[dtype]
+    library = load_library(kernel_dir) if is_native_shaped(config, device, dtype) else None
+    if library is not None:
+        yield partial(_native, library, weights), TOLERANCE[dtype] if weights in _FLOATS else _ROUNDED_TOLERANCE
+    if weights not in ("auto", "fp32"):
+        raise EngineStartError(
+            f"--weights {weights} needs a CPU, float32, a C compiler, and a model of the Llama, Mistral or Qwen family "
+            f"whose logits come out right; {architecture_name(config)} on {device.type} in "
+            f"{str(dtype).removeprefix('torch.')} is served with --weights auto"
+        )
+    yield from ((make, TOLERANCE[dtype]) for make in torch_passes(config))
 
 
 def torch_passes(config: PreTrainedConfig) -> Iterator[MakeForward]:
@@ -92,6 +114,19 @@ def torch_passes(config: PreTrainedConfig) -> Iterator[MakeForward]:
     if is_llama_shaped(config):
         yield _lean
     yield _modules
+
+
+def _native(
+    library: ctypes.CDLL, weights: str, model: PreTrainedModel, attention: list[AttentionLayer], placement: Placement
+) -> Forward:
+    return NativeDecoder(
+        model,
+        attention,
+        library,
+        formats=FORMATS[weights],
+        context_length=context_limit(model.config),
+        num_threads=torch.get_num_threads(),
+    )
 
 
 def _gpu(model: PreTrainedModel, attention: list[AttentionLayer], placement: Placement) -> Forward:
@@ -132,12 +167,20 @@ def _load_paged(
     expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
     attention = record_attention(model, token_ids[:2])
     check_windows(config, [layer.sliding_window for layer in attention])
+    forward = make(model, attention, placement)
+    weights = ""
+    if isinstance(forward, NativeDecoder):
+        # The model is whole, but its weights are rounded to what the pass stores: the pass must do the same sums.
+        expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
+        weights = forward.weights
+        logger.info("the weights are stored as %s", weights)
     paged = PagedModel(
-        make(model, attention, placement),
+        forward,
         [layer.shape for layer in attention],
         vocabulary_size=expected.shape[-1],
         device=placement.device,
         rows=placement.rows,
+        weights=weights,
     )
     return paged, probe(paged, token_ids, expected)
 
@@ -183,8 +226,10 @@ def record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[Attentio
         return query.new_zeros(*query.transpose(1, 2).shape[:3], value.shape[-1]), None
 
     AttentionInterface.register(_RECORD_NAME, record)
+    before = model.config._attn_implementation
     model.set_attn_implementation(_RECORD_NAME)
     model(input_ids=token_ids.unsqueeze(0), use_cache=False)
+    model.set_attn_implementation(before)
     return attention
 
 

@@ -39,8 +39,13 @@ class PagedModel:
         vocabulary_size: int,
         device: torch.device,
         rows: StableRows | None,
+        weights: str = "",
     ) -> None:
-        """`rows`, in deterministic mode, is that of the model's layers."""
+        """`rows`, in deterministic mode, is that of the model's layers.
+
+        `weights` says how they are stored; empty: as numbers of the model's type.
+        """
+        self.weights = weights
         self.vocabulary_size = vocabulary_size
         self.device = device
         self.layers = layers

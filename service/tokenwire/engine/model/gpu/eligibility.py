@@ -5,22 +5,9 @@ from importlib.util import find_spec
 import torch
 from transformers import PreTrainedConfig
 
-from tokenwire.engine.model.lean import is_llama_shaped
-
-_FIXED_ROTATIONS = {"default", "linear", "llama3", "yarn"}
-"""Whose frequencies do not depend on the length of the text: they can be tabulated."""
+from tokenwire.engine.model.lean import has_right_shape
 
 
 def can_decode(config: PreTrainedConfig, device: torch.device) -> bool:
     """Whether the pass is worth a try."""
     return device.type == "cuda" and find_spec("triton") is not None and has_right_shape(config)
-
-
-def has_right_shape(config: PreTrainedConfig) -> bool:
-    """Whether it is a Llama-shaped decoder whose rotation is of whole heads and can be tabulated."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    return (
-        is_llama_shaped(config)
-        and rope.get("rope_type", "default") in _FIXED_ROTATIONS
-        and rope.get("partial_rotary_factor") in (None, 1.0)
-    )

@@ -1,31 +1,21 @@
-"""Builds, keeps and calls the C kernel of decode attention."""
+"""Builds and calls the C kernel of decode attention, for the passes of torch."""
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-logger = logging.getLogger("tokenwire.engine")
+from tokenwire.engine.model.native.library import build_library
 
 # Sums may be reordered into vectors, but NaN and infinity keep their meaning: a sequence that has them must fail.
 _FLAGS = (
     *("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-fopenmp"),
     *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
 )
-_COMPILE_TIMEOUT_S = 60
 _POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS: list[Any] = [*[_POINTER] * 6, *[_INT64] * 7, ctypes.c_float, _POINTER, ctypes.c_int]
 
@@ -87,40 +77,17 @@ class BlockTables:
 
 def build_decode_attention(*, group: int, key_dim: int, value_dim: int, folder: Path) -> DecodeAttention | None:
     """The kernel for `group` query heads a key head, kept in `folder`; None where it cannot be compiled (logged)."""
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]  # such as `ccache gcc`
-    if not shutil.which(compiler[0]):
-        logger.info("no C compiler: torch does the attention, slower for many streams")
-        return None
-    source = resources.files(__package__).joinpath("decode_attention.c").read_text(encoding="utf-8")
     defines = (f"-DGROUP={group}", f"-DKEY_DIM={key_dim}", f"-DVALUE_DIM={value_dim}")
-    identity = "\0".join((source, *compiler, _processor(), *_FLAGS, *defines))
-    library = folder / f"decode_attention-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    try:
-        if not library.exists():
-            _compile(compiler, (*_FLAGS, *defines), source, library)
-        function = ctypes.CDLL(str(library)).decode_attention
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        logger.warning("torch does the attention, slower for many streams: the kernel does not compile: %s", reason)
+    library = build_library(
+        "decode_attention",
+        ["decode_attention.c"],
+        (*_FLAGS, *defines),
+        folder=folder,
+        without="torch does the attention, slower for many streams",
+    )
+    if library is None:
         return None
+    function = library.decode_attention
     function.argtypes = _ARGUMENTS
     function.restype = None
     return DecodeAttention(function, value_dim)
-
-
-def _compile(compiler: Sequence[str], flags: Sequence[str], source: str, library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".building-") as folder:
-        unfinished = Path(folder) / library.name
-        command = [*compiler, *flags, "-x", "c", "-", "-o", str(unfinished), "-lm"]
-        subprocess.run(command, input=source, text=True, check=True, capture_output=True, timeout=_COMPILE_TIMEOUT_S)
-        os.replace(unfinished, library)
-
-
-def _processor() -> str:
-    """What `-march=native` depends on, for a cache folder that several machines share."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
