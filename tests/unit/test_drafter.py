@@ -24,11 +24,16 @@ def test_what_stood_behind_the_longest_match_is_guessed() -> None:
 
 
 def test_a_loop_goes_on_beyond_the_end_of_the_text() -> None:
-    assert Drafter().draft([7, 1, 2, 1, 2], (), cost=CHEAP, most=5) == [1, 2, 1, 2, 1]
+    assert Drafter().draft([7, 1, 2, 1, 2, 1, 2], (), cost=CHEAP, most=5) == [1, 2, 1, 2, 1]
 
 
 def test_nothing_is_guessed_where_the_last_pair_is_new() -> None:
     assert Drafter().draft([1, 2, 3], (), cost=CHEAP, most=8) == []
+
+
+def test_of_what_follows_a_mere_pair_less_is_guessed() -> None:
+    assert Drafter().draft([1, 2, 3, 4, 5, 1, 2], (), cost=0.2, most=8) == [3]
+    assert Drafter().draft([1, 2, 3, 4, 5, 6, 7, 1, 2, 3], (), cost=0.2, most=8) == [4, 5, 6, 7, 1]
 
 
 def test_what_a_grammar_expects_goes_before_what_the_text_has() -> None:
@@ -43,7 +48,7 @@ def test_drafts_grow_with_luck_stop_without_it_and_are_tried_again() -> None:
         if draft:
             drafter.note(drafted=len(draft), accepted=len(draft) if luck else 0)
         lengths.append(len(draft))
-    assert lengths[0] == 2
+    assert lengths[0] == 5  # 0.75^5 = 0.24
     assert lengths[19] == 8
     unlucky = lengths[100:]
     assert 0 < sum(unlucky) < len(unlucky) / 5

@@ -19,6 +19,9 @@ from tokenwire.engine.sampling.sampler import Sampler
 from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan
 from tokenwire.engine.scheduling.sequence import Sequence
 
+_FEW_ROWS = 2
+"""So few are sampled on one thread: to wake another takes longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
@@ -73,7 +76,8 @@ class ModelRunner:
             rows = [first_rows[i] + len(samples[i]) for i in going_on]
             together = len(rows) == len(logits)
             kept = logits if together else logits.index_select(0, stage(rows, device=logits.device))
-            drawn = self._sampler.sample(kept, [slots[i] for i in going_on])
+            with use_threads(1 if len(rows) <= _FEW_ROWS else None):
+                drawn = self._sampler.sample(kept, [slots[i] for i in going_on])
             for i, sample in zip(going_on, drawn, strict=True):
                 samples[i].append(sample)
             going_on = [i for i in going_on if _is_right(chunks[i].drafts, samples[i])]

@@ -16,7 +16,7 @@ _GAIN = 0.5
 """Share of an error that is corrected at once."""
 _DECODES_BLAME = 0.3
 """Of an error of a step with prompts, decodes bear less than their part: they are met without prompts, too."""
-_LEAST_FREE_ROWS = 4
+_LEAST_FREE_ROWS = 2
 """Rows cost no more than if reading the weights cost as much as so many: a bound, lest bad luck says that none pays."""
 _MOST_SURPRISE = log(1.25)
 """No more of an error counts at once. It doubles while errors of one sign go on: a change is not an outlier."""

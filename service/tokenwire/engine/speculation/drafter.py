@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log
 
-from tokenwire.engine.speculation.ngram_index import LONGEST, NgramIndex
+from tokenwire.engine.speculation.ngram_index import NgramIndex
 
 _LONGEST_DRAFT = 8
-_GRAMMAR = LONGEST + 1
-"""Stands among the lengths of matches for drafts that a grammar gave."""
+_PRIOR_TRIES = 2
+"""What the first guess at an acceptance counts for."""
 _MEMORY = 0.9
 """What earlier drafts count for when a later one has been checked."""
 _FORGETTING = 0.995
@@ -28,13 +28,15 @@ def draft_length(acceptance: float, cost: float) -> int:
 class _Record:
     """How drafts of one kind have fared."""
 
+    prior: float
+    """First guess at the acceptance."""
     tried: float = 0.0
     accepted: float = 0.0
 
     @property
     def acceptance(self) -> float:
-        """In (0, 1); one half where nothing is known."""
-        return (self.accepted + 0.5) / (self.tried + 1)
+        """In (0, 1)."""
+        return (self.accepted + self.prior * _PRIOR_TRIES) / (self.tried + _PRIOR_TRIES)
 
     def note(self, drafted: int, accepted: int) -> None:
         """Of the drafted tokens, those behind the first refused one were not tried."""
@@ -51,10 +53,12 @@ class Drafter:
     """Drafts from what a grammar forces and from the sequence's own text, and learns which kinds come true."""
 
     _index: NgramIndex = field(default_factory=NgramIndex)
-    _records: list[_Record] = field(default_factory=lambda: [_Record() for _ in range(_GRAMMAR + 1)])
-    """By length of the match."""
-    _kind: int = 0
-    """That of the newest draft."""
+    _pairs: _Record = field(default_factory=lambda: _Record(prior=0.4))
+    """Of matches of two tokens."""
+    _longer: _Record = field(default_factory=lambda: _Record(prior=0.75))
+    _grammar: _Record = field(default_factory=lambda: _Record(prior=0.75))
+    _newest: _Record | None = None
+    """Where the newest draft is noted."""
 
     def draft(self, token_ids: Sequence[int], expected: Sequence[int], *, cost: float, most: int) -> list[int]:
         """Up to `most` tokens to come after `token_ids`, which only grows from call to call.
@@ -64,11 +68,13 @@ class Drafter:
         match = None if expected else self._index.find(token_ids)
         if most < 1 or (match is None and not expected):
             return []
-        self._kind = _GRAMMAR if match is None else match.length
-        record = self._records[self._kind]
-        length = min(most, draft_length(record.acceptance, cost))
+        if match is None:
+            self._newest = self._grammar
+        else:
+            self._newest = self._pairs if match.length == 2 else self._longer
+        length = min(most, draft_length(self._newest.acceptance, cost))
         if length == 0:
-            record.fade()
+            self._newest.fade()
             return []
         if match is None:
             return list(expected[:length])
@@ -77,4 +83,5 @@ class Drafter:
 
     def note(self, *, drafted: int, accepted: int) -> None:
         """Learn how the newest draft fared."""
-        self._records[self._kind].note(drafted, accepted)
+        if self._newest is not None:
+            self._newest.note(drafted, accepted)
