@@ -10,9 +10,13 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
+from support.rest_api import MODEL, TIMEOUT_S, TOKENS, Api
 from support.scripted_rest import Refusal, ScriptedRestServer, chunks
 from support.scripted_server import Failure, ScriptedServer, answer
 from tokenwire.cli.app import app
+from tokenwire.cli.bench.load import measure
+from tokenwire.cli.bench.rest_target import RestTarget
+from tokenwire.cli.bench.targets import parse_address
 
 
 def bench(*arguments: str | Path) -> int:
@@ -117,6 +121,18 @@ def test_a_peer_that_fails_half_way_is_counted_by_its_message(
     errors = capsys.readouterr().err
     assert "peer, 1 streams: 1 × " in errors
     assert message in errors
+
+
+async def test_our_own_rest_api_can_be_measured_as_a_peer(api: Api) -> None:
+    address = parse_address(f"{api.http.base_url}/v1")
+    target = RestTarget(address, model=None, api_key=None, timeout_s=TIMEOUT_S)
+    try:
+        assert await target.describe() == MODEL
+        one = await measure(target, ["hello", "goodbye"], streams=2, max_tokens=8)
+    finally:
+        await target.close()
+    assert (one.errors, one.requests, one.completion_tokens) == ({}, 2, 2 * len(TOKENS))
+    assert len(one.first_token_s) == 2
 
 
 def test_a_peer_with_several_models_needs_a_name(capsys: pytest.CaptureFixture[str]) -> None:

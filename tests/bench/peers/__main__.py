@@ -2,8 +2,9 @@
 
 make bench-peers     or     PYTHONPATH=tests python -m bench.peers [--streams 1,8,32] [--rounds 3] [--json FILE] …
 
-llama.cpp serves the GGUF file, vLLM its weights as float32. All servers stay loaded; the one whose turn it is has all
-cores, with the load generator beside it, and the others are stopped. Prints a Markdown table.
+llama.cpp serves the GGUF file, vLLM its weights as float32, Tokenwire both ways (`--servers` also knows
+`tokenwire-int8`, and `tokenwire-plain`, which does not speculate). All servers stay loaded; the one whose turn it is
+has all cores, with the load generator beside it, and the others are stopped. Prints a Markdown table.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def _show(point: Point) -> None:
 def main() -> None:
     """Make the environments, start the servers, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--servers", default="tokenwire,llama.cpp,vllm", help="with commas; ratios are the first one's")
+    parser.add_argument("--servers", default="tokenwire,tokenwire-fp32,llama.cpp,vllm", help="with commas")
     parser.add_argument("--streams", default="1,8,32", help="numbers of streams")
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds of each number of streams")
     parser.add_argument("--max-tokens", type=int, default=96, help="tokens of each answer")

@@ -24,6 +24,9 @@ def launches(environments: Path) -> Mapping[str, Callable[[], Launch]]:
     gguf = fetch_demo_model(default_cache_dir())
     return {
         "tokenwire": lambda: _tokenwire("tokenwire", gguf),
+        "tokenwire-int8": lambda: _tokenwire("tokenwire-int8", gguf, "--weights", "int8"),
+        "tokenwire-fp32": lambda: _tokenwire("tokenwire-fp32", gguf, "--weights", "fp32"),
+        "tokenwire-plain": lambda: _tokenwire("tokenwire-plain", gguf, "--no-speculation"),
         "llama.cpp": lambda: _llama_cpp(gguf, llama_server(environments)),
         "vllm": lambda: _vllm(gguf, vllm_python(environments)),
     }
