@@ -23,6 +23,7 @@ from tokenwire.engine.model.device import (
 from tokenwire.engine.model.kv_cache import count_blocks
 from tokenwire.engine.model.loading import load_model
 from tokenwire.engine.model.parallel.followers import Followers
+from tokenwire.engine.model.parallel.group import found_group
 from tokenwire.engine.model.parallel.limits import check_options
 from tokenwire.engine.model.parallel.loading import load_parallel, smallest_memory
 from tokenwire.engine.protocol import (
@@ -194,6 +195,8 @@ def build_engine(
     device = choose_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if followers is not None:
+        device = found_group(followers, device)
     cache_dir = options.cache_dir or default_cache_dir()
     requested = requested_dtype(options.dtype, device)
     folder = resolve_checkpoint(
@@ -220,7 +223,7 @@ def build_engine(
         model = load_parallel(
             folder, config, dtype=dtype, device=device, kernel_dir=cache_dir / "kernels", followers=followers
         )
-        memory_bytes = options.kv_memory_bytes or smallest_memory(followers, model.device)
+        memory_bytes = options.kv_memory_bytes or smallest_memory(followers, device)
     model.stabilise(most_rows=options.max_step_tokens)
     context_length = min(context_limit(config), options.max_context or context_limit(config))
     num_blocks = count_blocks(

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from tokenwire.engine.model.parallel.followers import Followers
+from tokenwire.engine.model.parallel.limits import check_devices
 from tokenwire.engine.model.parallel.messages import Join
 
 _LOOPBACK = "127.0.0.1"
@@ -16,8 +17,12 @@ _LOOPBACK = "127.0.0.1"
 _OPERATION_TIMEOUT = timedelta(minutes=5)
 
 
-def found_group(followers: Followers, *, device: torch.device, num_threads: int) -> torch.device:
-    """As rank 0, have all ranks meet. Returns this rank's device; on a CPU each rank runs on `num_threads`."""
+def found_group(followers: Followers, device: torch.device) -> torch.device:
+    """As rank 0, have all ranks meet. Returns this rank's device; on a CPU the ranks share out torch's threads.
+
+    Raises `EngineStartError` where there are fewer devices than ranks.
+    """
+    check_devices(followers.size, device)
     # The store would listen on every interface: so it gets a socket that does not.
     with socket.socket() as listener:
         listener.bind((_LOOPBACK, 0))
@@ -31,7 +36,7 @@ def found_group(followers: Followers, *, device: torch.device, num_threads: int)
             wait_for_workers=False,
             master_listen_fd=listener.detach(),
         )
-    join = Join(port, followers.size, str(device), num_threads)
+    join = Join(port, followers.size, str(device), num_threads=max(1, torch.get_num_threads() // followers.size))
     followers.tell(join)
     own_device = _meet(store, join, rank=0)
     followers.wait()

@@ -22,8 +22,7 @@ from tokenwire.engine.model.loading import (
 from tokenwire.engine.model.model import PagedModel
 from tokenwire.engine.model.parallel.followers import Followers
 from tokenwire.engine.model.parallel.forward import ParallelForward
-from tokenwire.engine.model.parallel.group import found_group
-from tokenwire.engine.model.parallel.limits import check_devices, check_model
+from tokenwire.engine.model.parallel.limits import check_model
 from tokenwire.engine.model.parallel.messages import Load, Measure, Memory, Prepare
 from tokenwire.engine.model.parallel.shards import take_shards
 
@@ -41,17 +40,14 @@ def load_parallel(
 ) -> PagedModel:
     """Load a model on the fastest forward pass over all ranks whose logits are those of the untouched model.
 
-    The untouched model is loaded first, on the CPU, for a model may be too large for one device. On a CPU the ranks
-    share out the threads that torch has.
+    The ranks have met, and `device` is rank 0's. The untouched model is loaded first, on the CPU: one device may be too
+    small for it.
 
     Raises `EngineStartError` if the model cannot be shared out, does not load, or no pass gives its logits.
     """
-    check_devices(followers.size, device)
     check_model(followers.size, config)
     token_ids = probe_token_ids(config)
     expected = _untouched_logits(folder, token_ids, dtype=dtype)
-    num_threads = max(1, torch.get_num_threads() // followers.size)
-    device = found_group(followers, device=device, num_threads=num_threads)
     token_ids, expected = token_ids.to(device), expected.to(device)
     difference = 0.0
     for number, make in enumerate(torch_passes(config)):
