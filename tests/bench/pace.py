@@ -77,7 +77,8 @@ def measure_gaps(engine: InlineEngine, prompts: Prompts, gaps: Gaps, *, is_timed
         step()
     gaps.alone_s += [later - earlier for name in names for earlier, later in pairwise(arrivals[name])]
     arrivals.clear()
-    start, submitted = time.perf_counter(), []
+    start = time.perf_counter()
+    submitted: list[float] = []
     while (now := time.perf_counter()) < start + arguments.seconds:
         if now >= start + arguments.every * len(submitted):
             submitted.append(start + arguments.every * len(submitted))
@@ -178,7 +179,7 @@ def main() -> None:
     tokens, history, cached = second_turn(engines["fixed"], arguments.model)
     print(f"\nA second turn of {tokens} tokens: {history} are history, {cached} were found in the cache.")
     if arguments.json:
-        figures = {name: asdict(gaps) for name, gaps in results.items()}
+        figures: dict[str, Any] = {name: asdict(gaps) for name, gaps in results.items()}
         figures |= {"cold_s": cold, "warm_s": warm, "second_turn": [tokens, history, cached]}
         arguments.json.write_text(json.dumps(figures, indent=1))
 
