@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tokenwire.engine.scheduling.sequence import Sequence
 
 _GROWTH, _DECAY = 1.25, 0.97
-"""Found in simulations (see docs/performance.md): a third to a half of the preemptions, at most as many steps."""
+"""Chosen in made-up time (tests/bench/scheduling.py): of 100 preemptions 25 are left, for 6 % more time at most."""
 
 
 class Headroom:
