@@ -182,14 +182,15 @@ INLINE vf vf_sub(vf a, vf b) { return a - b; }
 INLINE vf vf_mul(vf a, vf b) { return a * b; }
 INLINE vf vf_div(vf a, vf b) { return a / b; }
 INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
-INLINE vf vf_max(vf a, vf b) { return a > b ? a : b; }
-INLINE vf vf_min(vf a, vf b) { return a < b ? a : b; }
+INLINE vf vf_choose(vi where, vf a, vf b) { return (vf)((where & (vi)a) | (~where & (vi)b)); }
+INLINE vf vf_max(vf a, vf b) { return vf_choose(a > b, a, b); }
+INLINE vf vf_min(vf a, vf b) { return vf_choose(a < b, a, b); }
 INLINE vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 INLINE vf vf_round(vf a) {
   for (int i = 0; i < VW; i++) a[i] = __builtin_rintf(a[i]);
   return a;
 }
-INLINE vf vf_zero_below(vf x, vf limit, vf y) { return x < limit ? vf_set(0) : y; }
+INLINE vf vf_zero_below(vf x, vf limit, vf y) { return vf_choose(x < limit, vf_set(0), y); }
 INLINE vf vf_power_of_two(vf n) { return (vf)((__builtin_convertvector(n, vi) + 127) << 23); }
 INLINE vf vf_load_half(const uint16_t *p) {
   _Float16 half[VW];
