@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 class Residents:
-    """Each server is a session of its own that is stopped (SIGSTOP) but for its turns, so that it takes nothing then."""
+    """Each server is a session of its own that is stopped (SIGSTOP) but for its turns, so it takes nothing then."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
