@@ -7,6 +7,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tokenwire.engine.protocol import EngineInfo, Vocabulary
+
 END_OF_TEXT, IM_START, IM_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
 
@@ -140,3 +142,16 @@ def make_model(folder: Path, family: str = "llama", **overrides: Any) -> Path:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(folder)
     return folder
+
+
+def vocabulary_of(folder: Path, info: EngineInfo) -> Vocabulary:
+    """What an engine of the tiny model is told of its tokens."""
+    from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
+
+    tokenizer = ChatTokenizer(
+        load_hf_tokenizer(folder), vocabulary_size=info.vocabulary_size, chat_template=CHAT_TEMPLATE
+    )
+    ids = range(info.vocabulary_size)
+    return Vocabulary(
+        tuple(map(tokenizer.token_bytes, ids)), frozenset(filter(tokenizer.is_special, ids)), info.eos_token_ids
+    )

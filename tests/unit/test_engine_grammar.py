@@ -12,11 +12,9 @@ import pytest
 import pytest_asyncio
 
 from support.inline_engine import InlineEngine, token_ids
-from support.tiny import CHAT_TEMPLATE, make_model
-from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
+from support.tiny import make_model, vocabulary_of
 from tokenwire.engine.client import EngineProcess
 from tokenwire.engine.protocol import (
-    EngineInfo,
     EngineOptions,
     FinishReason,
     GenerationRequest,
@@ -64,16 +62,6 @@ class Engine:
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-def vocabulary_of(folder: Path, info: EngineInfo) -> Vocabulary:
-    tokenizer = ChatTokenizer(
-        load_hf_tokenizer(folder), vocabulary_size=info.vocabulary_size, chat_template=CHAT_TEMPLATE
-    )
-    ids = range(info.vocabulary_size)
-    return Vocabulary(
-        tuple(map(tokenizer.token_bytes, ids)), frozenset(filter(tokenizer.is_special, ids)), info.eos_token_ids
-    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from support.inline_engine import InlineEngine, token_ids
-from support.tiny import CHAT_TEMPLATE, make_model
-from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
-from tokenwire.engine.protocol import EngineInfo, SamplingParams, SequenceOutput, Vocabulary
+from support.tiny import make_model, vocabulary_of
+from tokenwire.engine.protocol import SamplingParams, SequenceOutput
 
 NUM_TOKENS = 60
 GREEDY = SamplingParams(seed=1, max_tokens=NUM_TOKENS, temperature=0.0, ignore_eos=True)
@@ -40,16 +39,6 @@ CASES: Mapping[str, SamplingParams] = {
     "grammar": replace(GREEDY, temperature=1.0, grammar=JSON),
     "grammar, greedy": replace(GREEDY, grammar=JSON, top_logprobs=1),
 }
-
-
-def vocabulary_of(folder: Path, info: EngineInfo) -> Vocabulary:
-    tokenizer = ChatTokenizer(
-        load_hf_tokenizer(folder), vocabulary_size=info.vocabulary_size, chat_template=CHAT_TEMPLATE
-    )
-    ids = range(info.vocabulary_size)
-    return Vocabulary(
-        tuple(map(tokenizer.token_bytes, ids)), frozenset(filter(tokenizer.is_special, ids)), info.eos_token_ids
-    )
 
 
 def make_engine(folder: Path, *, speculation: bool, **options: Any) -> InlineEngine:

@@ -68,11 +68,21 @@ class _Compiling:
 class EngineLoop:
     """Takes commands, steps, and sends one frame a step."""
 
-    def __init__(self, scheduler: Scheduler, runner: ModelRunner, sampler: Sampler, frames: FrameSocket) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: ModelRunner,
+        sampler: Sampler,
+        frames: FrameSocket,
+        *,
+        overlap: bool = False,
+    ) -> None:
+        """With `overlap`, what a step gave is sent when the next one has begun: for a device that works by itself."""
         self._scheduler = scheduler
         self._runner = runner
         self._sampler = sampler
         self._frames = frames
+        self._overlap = overlap
         self._grammars: GrammarPool | None = None
         self._compiling: dict[str, _Compiling] = {}
         self._num_steps = 0
@@ -84,16 +94,22 @@ class EngineLoop:
 
     def run(self) -> None:
         """Step until the front end says `Shutdown`; while there is nothing to do, wait for a command or a grammar."""
+        outputs: list[SequenceOutput] = []  # that are still to be sent
         while True:
-            outputs: list[SequenceOutput] = []
-            for command in self._frames.receive(wait=not self._scheduler.has_work, beside=self._grammars):
+            is_idle = not self._scheduler.has_work and not outputs
+            for command in self._frames.receive(wait=is_idle, beside=self._grammars):
                 if isinstance(command, Shutdown):
+                    if self._grammars is not None:
+                        self._grammars.close()
                     return
                 outputs += self._handle(command)
             outputs += self._submit_compiled()
-            if self._scheduler.has_work:
-                outputs += self._step()
+            finish = self._launch() if self._scheduler.has_work else tuple
+            if not self._overlap:
+                outputs += finish()
+                finish = tuple
             self._frames.send(StepFrame(tuple(outputs), self.load))
+            outputs = [*finish()]
 
     def _handle(self, command: Command) -> tuple[SequenceOutput, ...]:
         match command:
@@ -154,14 +170,20 @@ class EngineLoop:
         waiting.dropped.add(index)  # and told when the request is in line
         return ()
 
-    def _step(self) -> tuple[SequenceOutput, ...]:
+    def _launch(self) -> Callable[[], tuple[SequenceOutput, ...]]:
+        """Begin a step; what is returned ends it. No command may be handled in between."""
         start_s = time.monotonic()
         plan = self._scheduler.plan(start_s)
-        result = self._runner.run(plan)
-        self._num_steps += 1
-        outputs = self._scheduler.commit(plan, result)
-        self._scheduler.observe(plan, time.monotonic() - start_s)
-        return outputs
+        step = self._runner.launch(plan)
+
+        def finish() -> tuple[SequenceOutput, ...]:
+            result = self._runner.finish(step)
+            self._num_steps += 1
+            outputs = self._scheduler.commit(plan, result)
+            self._scheduler.observe(plan, time.monotonic() - start_s)
+            return outputs
+
+        return finish
 
 
 def _ended(request: GenerationRequest, reason: FinishReason) -> tuple[SequenceOutput, ...]:
@@ -177,6 +199,8 @@ class AssembledEngine:
     runner: ModelRunner
     sampler: Sampler
     info: EngineInfo
+    overlap: bool
+    """As `EngineLoop` has it."""
 
 
 @torch.inference_mode()
@@ -269,7 +293,8 @@ def build_engine(
         weights_fingerprint=weights_fingerprint(folder, dtype=dtype, weights=model.weights),
     )
     runner = ModelRunner(model, sampler, block_size=options.block_size, chunking=chunking)
-    return AssembledEngine(scheduler, runner, sampler, info)
+    overlap = device.type == "cuda" if options.overlap is None else options.overlap
+    return AssembledEngine(scheduler, runner, sampler, info, overlap)
 
 
 def _check_options(options: EngineOptions, chunking: Chunking) -> None:

@@ -41,7 +41,7 @@ def _serve(frames: FrameSocket, options: EngineOptions) -> None:
         from tokenwire.engine.loop import EngineLoop, build_engine
 
         engine = build_engine(options, on_progress=frames.send, followers=followers)
-        loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames)
+        loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames, overlap=engine.overlap)
         is_ready.set()
         frames.send(Ready(info=engine.info, load=loop.load))
         loop.run()

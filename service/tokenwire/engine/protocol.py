@@ -172,6 +172,8 @@ class EngineOptions:
     """The same request gives the same tokens, bit by bit, whatever else runs, and after a preemption or a restart."""
     speculation: bool = True
     """Guess tokens from the text so far and from grammars, and check several in a step. The tokens are the same."""
+    overlap: bool | None = None
+    """Send what a step gave when the next one has begun; None: where the device works by itself."""
 
 
 @dataclass(frozen=True, slots=True)

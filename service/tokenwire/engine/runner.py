@@ -32,6 +32,16 @@ class _Piece:
     token_ids: AbstractSequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class RunningStep:
+    """A forward pass that has begun."""
+
+    sampling: tuple[Chunk, ...]
+    scored: tuple[Chunk, ...]
+    logits: Tensor
+    """[R, V]: of the newest tokens and drafts of the sampling chunks, then of all scored positions."""
+
+
 class ModelRunner:
     """Runs step plans. Holds no state of a request but what the sampler keeps in the request's slot."""
 
@@ -49,17 +59,26 @@ class ModelRunner:
         self._chunking = chunking
         self._slot_owners: dict[int, tuple[Sequence, int]] = {}
 
-    @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
         """Run a plan of the scheduler with the same `chunking`."""
+        return self.finish(self.launch(plan))
+
+    @torch.inference_mode()
+    def launch(self, plan: StepPlan) -> RunningStep:
+        """Begin a step. A GPU works on by itself: what the host does before `finish` takes no time of the step."""
+        sampling = tuple(chunk for chunk in plan.chunks if chunk.samples)
+        scored = tuple(chunk for chunk in plan.chunks if chunk.scored)
         with use_threads(self._model.num_threads):
-            sampling = [chunk for chunk in plan.chunks if chunk.samples]
-            scored = [chunk for chunk in plan.chunks if chunk.scored]
-            num_sampled = sum(1 + len(chunk.drafts) for chunk in sampling)
-            logits = self._forward(plan.chunks, sampling, scored)
+            return RunningStep(sampling, scored, self._forward(plan.chunks, sampling, scored))
+
+    @torch.inference_mode()
+    def finish(self, step: RunningStep) -> StepResult:
+        """Wait for a step and sample. The sequences must be as they were when it began."""
+        num_sampled = sum(1 + len(chunk.drafts) for chunk in step.sampling)
+        with use_threads(self._model.num_threads):
             return StepResult(
-                samples=self._sample(logits[:num_sampled], sampling),
-                prompt_logprobs=self._score(logits[num_sampled:], scored),
+                samples=self._sample(step.logits[:num_sampled], step.sampling),
+                prompt_logprobs=self._score(step.logits[num_sampled:], step.scored),
             )
 
     def _sample(self, logits: Tensor, chunks: AbstractSequence[Chunk]) -> list[tuple[Sample, ...]]:
