@@ -26,7 +26,7 @@ _SOURCES = (
     *("simd.h", "team.c", "team.h"),
 )
 # No fused or reordered operations but those that are written: a row's bits must not depend on how a loop was compiled.
-_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-ffp-contract=off")
+COMPILE_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared", "-pthread", "-ffp-contract=off")
 
 
 def is_native_shaped(config: PreTrainedConfig, device: torch.device, dtype: torch.dtype) -> bool:
@@ -36,7 +36,7 @@ def is_native_shaped(config: PreTrainedConfig, device: torch.device, dtype: torc
 
 def load_library(folder: Path) -> ctypes.CDLL | None:
     """The C library, kept in `folder`; None where it cannot be compiled (logged)."""
-    library = build_library("decoder", _SOURCES, _FLAGS, folder=folder, without="torch computes the model, slower")
+    library = build_library("decoder", _SOURCES, COMPILE_FLAGS, folder=folder, without="torch computes the model, slower")
     return None if library is None else declare(library)
 
 
