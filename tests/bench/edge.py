@@ -3,8 +3,8 @@
 python tests/bench/edge.py [latency|throughput|memory]... [--rounds 3] [--requests 100000] [--json FILE]
 
 `latency`: 40 tokens/s a stream at 1, 32 and 256 streams, in lock step as a real engine gives them. `throughput`: 256
-streams, once at 400 tokens/s each, once as fast as the front end takes them. Both over gRPC by plain stubs, by the
-client library, and over REST. Added to a token: from the engine's sending of its frame to the client's receipt. Added
+streams at 400 and at 800 tokens/s each, if the engine can. Both over gRPC by plain stubs, by the client library, and
+over REST. Added to a token: from the engine's sending of its frame to the client's receipt. Added
 to the first token: from the client's sending of the request to the engine's receipt of it, and the way back.
 `memory`: short requests, and the front end's memory meanwhile.
 """
@@ -33,12 +33,12 @@ from tokenwire.cli.bench.figures import Percentiles, percentiles
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from bench.edge_engine import Journal, Pace  # noqa: E402
+from support.scripted_engine import Journal, Pace  # noqa: E402
 from support.tiny import make_tokenizer  # noqa: E402
 
 WAIT_S = 300
 LOCK_STEP_S = 0.025
-FAST_STEP_S = 0.0025
+FAST_STEPS_S = (0.0025, 0.00125)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,7 @@ class Figures:
     load_cores: float
     added_ms: Percentiles | None
     first_token_ms: Percentiles | None
+    """Of requests that came one by one."""
     memory_mib: list[float]
     """Resident, of the front end: at the start, at the end, and evenly between."""
 
@@ -87,7 +88,9 @@ class Edge:
     @property
     def engine(self) -> psutil.Process:
         """The scripted engine."""
-        return next(child for child in self.server.children() if any("edge_engine" in word for word in child.cmdline()))
+        return next(
+            child for child in self.server.children() if any("scripted_engine" in word for word in child.cmdline())
+        )
 
 
 async def run(scenario: Scenario, folder: Path) -> Figures:
@@ -100,7 +103,7 @@ async def run(scenario: Scenario, folder: Path) -> Figures:
     async with _front_end(folder, pace) as edge:
         load, usage, memory_mib = await _load(edge, scenario, answers_file)
     seen = json.loads(answers_file.read_text(encoding="utf-8"))
-    return _figures(seen, Journal.read(edge.journal), load, usage, memory_mib)
+    return _figures(scenario, seen, Journal.read(edge.journal), load, usage, memory_mib)
 
 
 @asynccontextmanager
@@ -155,7 +158,12 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 def _figures(
-    seen: dict[str, Any], journal: Journal, wall_s: float, usage: Sequence[float], memory_mib: list[float]
+    scenario: Scenario,
+    seen: dict[str, Any],
+    journal: Journal,
+    wall_s: float,
+    usage: Sequence[float],
+    memory_mib: list[float],
 ) -> Figures:
     added, first, tokens, messages, texts = [], [], 0, 0, 0
     for answer in seen["answers"]:
@@ -166,8 +174,9 @@ def _figures(
         texts += len(arrivals)
         for (_, before), (when_s, count) in pairwise([(0.0, 0), *arrivals]):
             added += [when_s - journal.frames_s[first_frame + position] for position in range(before, count)]
-        way_back_s = arrivals[0][0] - journal.frames_s[first_frame]
-        first.append(received_s - answer["sent_s"] + way_back_s)
+        if scenario.streams == 1 or not answer["is_first"]:
+            way_back_s = arrivals[0][0] - journal.frames_s[first_frame]
+            first.append(received_s - answer["sent_s"] + way_back_s)
     front_s, engine_s, load_s = usage
     return Figures(
         tokens_per_s=tokens / seen["wall_s"],
@@ -207,8 +216,8 @@ def scenarios(names: Sequence[str], kinds: Sequence[str], *, requests: int) -> l
             ]
         if "throughput" in names:
             chosen += [
-                Scenario(name="throughput", kind=kind, streams=256, step_s=step_s, requests=512, tokens=1000)
-                for step_s in (FAST_STEP_S, 0.0)
+                Scenario(name="throughput", kind=kind, streams=256, step_s=step_s, requests=768, tokens=800)
+                for step_s in FAST_STEPS_S
             ]
     if "memory" in names:
         chosen.append(Scenario(name="memory", kind="grpc", streams=64, step_s=0.0, requests=requests, tokens=8))

@@ -4,7 +4,8 @@ python tests/bench/edge_load.py KIND TARGET STREAMS REQUESTS TOKENS FILE
 
 KIND is `grpc` (stubs; answers are kept as bytes and read afterwards: the cheapest reader), `client` (the Python client
 library) or `rest` (server-sent events over plain sockets, likewise read afterwards). Warms up, prints `ready`, waits
-for a line, sends REQUESTS requests of TOKENS tokens, prints `done`, and writes what it saw to FILE.
+for a line, sends REQUESTS requests of TOKENS tokens, prints `done`, and writes what it saw to FILE. The first answer of
+each stream is shorter, by as much for one stream as for the next: so later requests come one by one.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ class Answer:
     arrivals: list[tuple[float, int]]
     """(when, number of tokens so far), one entry a message that had text."""
     num_messages: int
+    is_first: bool = False
+    """Of its stream: sent at once with the first ones of all others."""
 
 
 Arrivals = list[tuple[float, bytes]]
@@ -135,16 +139,23 @@ async def measure(caller: Caller, *, streams: int, requests: int, tokens: int) -
     left = requests
     answers: list[Callable[[], Answer]] = []
 
-    async def work() -> None:
+    async def work(stream: int) -> None:
         nonlocal left
+        is_first = True
         while left > 0:
             left -= 1
-            answers.append(await caller(tokens))
+            read = await caller(max(1, tokens * (stream + 1) // streams) if is_first else tokens)
+            answers.append(partial(_marked, read, is_first=is_first))
+            is_first = False
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(streams):
-            group.create_task(work())
+        for stream in range(streams):
+            group.create_task(work(stream))
     return answers
+
+
+def _marked(read: Callable[[], Answer], *, is_first: bool) -> Answer:
+    return replace(read(), is_first=is_first)
 
 
 async def run(caller: Caller, *, streams: int, requests: int, tokens: int, file: Path) -> None:
@@ -155,7 +166,7 @@ async def run(caller: Caller, *, streams: int, requests: int, tokens: int, file:
     readers = await measure(caller, streams=streams, requests=requests, tokens=tokens)
     ended_s = time.monotonic()
     print("done", flush=True)
-    answers = [asdict(reader()) for reader in readers]
+    answers = [asdict(read()) for read in readers]
     with file.open("w", encoding="utf-8") as out:
         json.dump({"wall_s": ended_s - began_s, "answers": answers}, out)
 

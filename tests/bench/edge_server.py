@@ -1,6 +1,6 @@
-"""The front end as `tokenwire serve` runs it, over the scripted engine of `edge_engine.py`.
+"""The front end as `tokenwire serve` runs it, over the engine of `support/scripted_engine.py`.
 
-python tests/bench/edge_server.py FOLDER     FOLDER has the tokenizer; `EDGE_ENGINE` in the environment the pace
+python tests/bench/edge_server.py FOLDER     FOLDER has the tokenizer; the environment the engine's pace
 
 Prints its gRPC and REST ports, and serves until standard input ends.
 """
@@ -14,7 +14,7 @@ from tokenwire.engine.client import EngineProcess
 from tokenwire.logs import configure_logs
 from tokenwire.server import Server
 
-ENGINE = Path(__file__).with_name("edge_engine.py")
+ENGINE = Path(__file__).parents[1] / "support" / "scripted_engine.py"
 
 
 async def serve(folder: str) -> None:

@@ -29,7 +29,10 @@ from tokenwire.engine.protocol import (
 )
 from tokenwire.engine.wire import FrameSocket, PeerGoneError
 
-PACE_VARIABLE = "EDGE_ENGINE"
+PROGRAM = (__file__,)
+"""For `EngineProcess`."""
+
+PACE_VARIABLE = "TOKENWIRE_TEST_ENGINE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class ScriptedEngine:
     def __init__(self, frames: FrameSocket, pace: Pace) -> None:
         self._frames = frames
         self._pace = pace
+        self._tokens = [(token_id,) for token_id in pace.token_ids]
         self._live: dict[str, tuple[GenerationRequest, int]] = {}  # with the number of tokens so far
         self.journal = Journal()
 
@@ -102,12 +106,12 @@ class ScriptedEngine:
                 self._live.pop(request_id, None)
 
     def _step(self) -> None:
-        token_ids = self._pace.token_ids
+        tokens = self._tokens
         outputs = []
         for request_id, (request, position) in list(self._live.items()):
             is_last = position + 1 == request.sampling.max_tokens
             reason = FinishReason.LENGTH if is_last else None
-            outputs.append(SequenceOutput(request_id, 0, (token_ids[position % len(token_ids)],), (), reason))
+            outputs.append(SequenceOutput(request_id, 0, tokens[position % len(tokens)], (), reason))
             if is_last:
                 del self._live[request_id]
             else:
