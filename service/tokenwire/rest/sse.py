@@ -13,6 +13,8 @@ from tokenwire.rest.errors import error_json, told
 from tokenwire.v1.chat_pb2 import ChatCompletionEvent
 
 _DONE = b"data: [DONE]\n\n"
+# Made once, not for every chunk. ASCII only: some readers of server-sent events also split lines at U+2028 and U+0085.
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _KEEPALIVE = ServerSentEvent(comment="keepalive", sep="\n")
 
 
@@ -67,5 +69,4 @@ class _Body:
 
 
 def _data(value: Mapping[str, object]) -> bytes:
-    # ASCII only: some readers of server-sent events also split lines at U+2028 and U+0085.
-    return b"data: " + json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n\n"
+    return f"data: {_to_json(value)}\n\n".encode("ascii")
