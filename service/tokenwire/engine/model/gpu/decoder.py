@@ -181,7 +181,7 @@ class _Layer:
         shape = (rows, self._shape.num_kv_heads, self._shape.key_dim)
         self._cache = (torch.empty(shape, dtype=dtype, device=device), torch.empty(shape, dtype=dtype, device=device))
         self._decode_attention = DecodeAttention(
-            self._shape, block_size, self._scale, self._window, _num_programs(device, self._shape, tuning), tuning
+            self._shape, block_size, self._scale, self._window, count_programs(device, self._shape, tuning), tuning
         )
 
     def __call__(self, residual: Tensor, change: Tensor | None, step: _Step) -> Tensor:
@@ -231,7 +231,7 @@ def _head_norms(attention: Any) -> HeadNorms | None:
     return HeadNorms(attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
 
 
-def _num_programs(device: torch.device, shape: LayerShape, tuning: Tuning) -> int:
+def count_programs(device: torch.device, shape: LayerShape, tuning: Tuning) -> int:
     if device.type != "cuda":
         return _INTERPRETED_PROGRAMS
     processors = torch.cuda.get_device_properties(device).multi_processor_count

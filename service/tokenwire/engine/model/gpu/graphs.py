@@ -109,7 +109,7 @@ class StepGraphs:
         except RuntimeError:  # no memory, or an operation that cannot be captured
             logger.exception("no CUDA graph for %d rows", static.token_ids.shape[0])
             return logits
-        if torch.equal(captured, logits):
+        if torch.equal(captured.nan_to_num(), logits.nan_to_num()):
             self._graphs[key] = graph, captured
         else:
             logger.warning("a CUDA graph for %d rows gives other logits; it is not used", static.token_ids.shape[0])
