@@ -192,6 +192,13 @@ def test_more_ranks_than_devices_are_refused() -> None:
         check_devices(64, torch.device("cuda:1"))
 
 
-def test_deterministic_ranks_are_refused() -> None:
-    with pytest.raises(EngineStartError, match="--deterministic does not work with --tensor-parallel"):
-        check_options(EngineOptions("model", deterministic=True, tensor_parallel=2))
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"deterministic": True}, "--deterministic does not work with --tensor-parallel"),
+        ({"weights": "int8"}, "--weights int8 does not work with --tensor-parallel"),
+    ],
+)
+def test_options_that_rule_it_out_are_named(options: Mapping[str, Any], words: str) -> None:
+    with pytest.raises(EngineStartError, match=words):
+        check_options(EngineOptions("model", tensor_parallel=2, **options))

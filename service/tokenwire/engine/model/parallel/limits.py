@@ -15,6 +15,10 @@ def check_options(options: EngineOptions) -> None:
         raise EngineStartError(
             "--deterministic does not work with --tensor-parallel: the order in which ranks add up depends on the batch"
         )
+    if options.weights not in ("auto", "fp32"):
+        raise EngineStartError(
+            f"--weights {options.weights} does not work with --tensor-parallel; `auto` is what is left"
+        )
 
 
 def check_devices(size: int, device: torch.device) -> None:
