@@ -21,7 +21,7 @@ class InlineEngine:
 
     def __init__(self, folder: Path, **options: object) -> None:
         engine = build_engine(
-            EngineOptions(model=str(folder), device="cpu", **{"weights": "fp32", **options}),  # type: ignore[arg-type]
+            EngineOptions(model=str(folder), **{"device": "cpu", "weights": "fp32", **options}),  # type: ignore[arg-type]
             on_progress=lambda progress: None,
         )
         self.info: EngineInfo = engine.info
