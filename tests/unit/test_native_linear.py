@@ -35,7 +35,7 @@ def groups_of(x: Tensor) -> Tensor:
 
 def assert_product(native: Native, packed: Packed, x: Tensor, bias: Tensor | None) -> None:
     """It is the sum of the products of what weights and inputs stand for, but for float32's rounding of each."""
-    outputs, inputs = packed.weight.shape
+    inputs = x.shape[1]
     values = native.quantise(x).values(inputs) if packed.format in INTEGERS else x.double()
     expected = values @ packed.weight.double().T + (0 if bias is None else bias.double())
     # INT4 sums numbers and least values apart: each is as large as the greatest weight may be.
@@ -107,10 +107,7 @@ def test_weights_are_within_half_a_step_of_what_was_packed(
 ) -> None:
     weight = torch.randn(shape)
     grouped, packed = groups_of(weight), groups_of(native.pack(format_, weight).weight)
-    if format_ is Format.INT8:
-        ranges = 2 * grouped.abs().amax(-1)
-    else:
-        ranges = grouped.amax(-1) - grouped.amin(-1)
+    ranges = 2 * grouped.abs().amax(-1) if format_ is Format.INT8 else grouped.amax(-1) - grouped.amin(-1)
     # The scale and the least weight are halves: of 11 bits.
     rounding = grouped.abs().amax(-1) * 2**-10
     allowed = ranges / LARGEST[format_] / 2 + rounding
