@@ -133,7 +133,7 @@ def test_the_deterministic_mode_has_the_same_bits(folder: Path) -> None:
             engine.submit(name, REPEATING, replace(sampling, top_logprobs=2))
         found.append({key: [(o.token_ids, o.logprobs) for o in outputs] for key, outputs in engine.run().items()})
         accepted = engine.scheduler.load(0).accepted_tokens
-        assert accepted > 100 if speculation else accepted == 0
+        assert (accepted > 20) == speculation
     flat = [
         {
             key: ([i for ids, _ in outputs for i in ids], [p for _, logprobs in outputs for p in logprobs])
