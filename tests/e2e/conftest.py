@@ -41,9 +41,9 @@ def smollm2() -> Path:
 
 @asynccontextmanager
 async def serve(model: Path, *, deterministic: bool = False) -> AsyncIterator[Serving]:
-    """gRPC and REST over a model in float32 on the CPU."""
+    """gRPC and REST over a model with exact weights on the CPU."""
     config = ServeConfig(
-        model=ModelOptions(model=str(model), served_model_name=MODEL, device="cpu", dtype="float32"),
+        model=ModelOptions(model=str(model), served_model_name=MODEL, device="cpu", weights="fp32"),
         # One thread: the tests need the other core, and the command below has the default.
         engine=EngineConfig(kv_memory="512MiB", threads=1, deterministic=deterministic),
         server=ServerConfig(port=0, http_port=0),
@@ -68,7 +68,7 @@ async def smollm2_server(smollm2: Path) -> AsyncIterator[Serving]:
 
 @pytest.fixture(scope="package")
 def smollm2_command(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    """`tokenwire serve` with the real model, ready."""
+    """`tokenwire serve` with the real model as it is served by default, ready."""
     log = tmp_path_factory.mktemp("serve") / "log"
     model = ("--model", smollm2, "--served-model-name", MODEL, "--device", "cpu", "--kv-memory", "512MiB")
     with ServeProcess(*model, "--port", "0", "--http-port", "0", log=log) as process:

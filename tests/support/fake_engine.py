@@ -66,6 +66,7 @@ def make_info(model_path: Path, *, vocabulary_size: int = 500, context_length: i
         model_path=model_path,
         architecture="LlamaForCausalLM",
         dtype="float32",
+        weights="",
         device="cpu",
         vocabulary_size=vocabulary_size,
         context_length=context_length,

@@ -130,6 +130,7 @@ def main() -> None:
         model_path=Path(options.model),
         architecture="Scripted",
         dtype="float32",
+        weights="",
         device="cpu",
         vocabulary_size=pace.vocabulary_size,
         context_length=1 << 20,

@@ -49,9 +49,10 @@ def _stage_logger() -> Callable[[Progress], None]:
 def banner(model: ServedModel, *, host: str, port: int, http_port: int | None) -> str:
     """What is served, and where."""
     info = model.info
+    weights = f", weights in {info.weights}" if info.weights else ""
     lines = [
         f"tokenwire {__version__} serves {model.id}",
-        f"  model    {info.architecture}, {info.dtype} on {info.device}",
+        f"  model    {info.architecture}, {info.dtype} on {info.device}{weights}",
         f"  context  {info.context_length:,} tokens",
         f"  KV cache {info.kv_cache_tokens:,} tokens",
         f"  gRPC     {format_address(host, port)}",

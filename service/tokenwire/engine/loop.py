@@ -285,6 +285,7 @@ def build_engine(
         model_path=folder,
         architecture=architecture_name(config),
         dtype=str(dtype).removeprefix("torch."),
+        weights=model.weights,
         device=str(device),
         vocabulary_size=model.vocabulary_size,
         context_length=context_length,

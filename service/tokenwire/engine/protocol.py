@@ -132,6 +132,8 @@ class EngineInfo:
     """Folder with the checkpoint in Hugging Face form: config, tokenizer, template."""
     architecture: str
     dtype: str
+    weights: str
+    """How they are stored, such as `int4/int8`: the layers, then the last product; empty: as numbers of `dtype`."""
     device: str
     vocabulary_size: int
     """Size of the logits: valid token ids are in [0, vocabulary_size)."""
