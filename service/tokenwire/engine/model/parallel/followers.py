@@ -1,6 +1,5 @@
 """Rank 0's hold on the processes of the other ranks: starts them, tells them what to do, sees when one dies."""
 
-import logging
 import select
 import signal
 import socket
@@ -14,8 +13,6 @@ from typing import Self
 from tokenwire.engine.model.parallel.messages import Done, Failed, Memory, Order, Reply
 from tokenwire.engine.protocol import EngineStartError
 from tokenwire.engine.wire import FrameSocket, PeerGoneError
-
-logger = logging.getLogger("tokenwire.engine")
 
 PROGRAM = "tokenwire.engine.model.parallel.follower"
 _END_TIMEOUT_S = 5.0
