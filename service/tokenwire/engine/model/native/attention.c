@@ -126,9 +126,7 @@ static float softmax(float *scores, int64_t least, int64_t limit, int64_t begin,
       sums[v] = vf_add(sums[v], weight);
     }
   }
-  float total = 0;
-  for (int v = 0; v < NV; v++) total += vf_sum(sums[v]);
-  return total;
+  return tile_sum(sums);
 }
 
 void attend(const Cache *cache, int64_t kv_head, const Queries *queries, float *scratch) {

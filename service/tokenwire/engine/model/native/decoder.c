@@ -62,10 +62,13 @@ static void prepare(const Pass *pass, const Linear *linear, const float *x, int6
 
 // Root-mean-square norm (Zhang and Sennrich 2019) of `count` floats.
 static void norm(const float *x, const float *weight, int64_t count, float epsilon, float *out) {
-  vf squares = vf_set(0);
+  vf squares[NV];
+  for (int v = 0; v < NV; v++) squares[v] = vf_set(0);
   int64_t i = 0;
-  for (; i + VW <= count; i += VW) squares = vf_fma(vf_load(x + i), vf_load(x + i), squares);
-  float sum = vf_sum(squares);
+  for (; i + TILE <= count; i += TILE)
+    for (int v = 0; v < NV; v++)
+      squares[v] = vf_fma(vf_load(x + i + v * VW), vf_load(x + i + v * VW), squares[v]);
+  float sum = tile_sum(squares);
   for (; i < count; i++) sum = __builtin_fmaf(x[i], x[i], sum);
   const float factor = 1.0f / __builtin_sqrtf(sum / (float)count + epsilon);
   for (i = 0; i < count; i++) out[i] = x[i] * factor * weight[i];

@@ -247,6 +247,14 @@ INLINE float vf_sum(vf x) {
   return sum;
 }
 
+// Of a tile's lanes: in the same order on every processor.
+INLINE float tile_sum(const vf *x) {
+  float lanes[TILE], sum = 0;
+  for (int v = 0; v < NV; v++) vf_store(lanes + v * VW, x[v]);
+  for (int i = 0; i < TILE; i++) sum += lanes[i];
+  return sum;
+}
+
 INLINE float vf_largest(vf x) {
   float lanes[VW], most;
   vf_store(lanes, x);
