@@ -1,4 +1,4 @@
-"""Runs the native pass's sweep built for this processor, for ARM in qemu, and under sanitizers: all must print the same.
+"""Runs the native pass's sweep built for this processor, for ARM in qemu, and under sanitizers: all print the same.
 
     python tests/bench/native_processors.py
 
