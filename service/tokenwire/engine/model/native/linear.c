@@ -25,7 +25,9 @@ int64_t packed_bytes(Format format, int64_t outputs, int64_t inputs) {
   return num_panels(outputs) * panel_bytes(format, inputs);
 }
 
-// --- packing
+// --- packing: a group of inputs of a whole panel at once, so that its columns are the lanes of vectors.
+
+typedef float Block[GROUP][TILE];  // weights [input][column]; what there is not is 0
 
 static uint16_t to_half(float x) {
   const _Float16 half = (_Float16)x;
@@ -40,73 +42,136 @@ static float from_half(uint16_t bits) {
   return (float)half;
 }
 
-static int clamp(float x, int low, int high) {
-  const float rounded = __builtin_rintf(x);
-  return rounded < (float)low ? low : rounded > (float)high ? high : (int)rounded;
+INLINE vf nearest(vf x, float low, float high) { return vf_min(vf_max(vf_round(x), vf_set(low)), vf_set(high)); }
+
+static void pack_float(const Block block, int64_t count, uint8_t *panel) {
+  memcpy(panel, block, (size_t)count * TILE * sizeof(float));
 }
 
-// One column of a group of `count` weights.
-static void pack_int8_column(float *weights, int64_t count, uint8_t *group, int column) {
-  float most = 0;
-  for (int64_t i = 0; i < count; i++) most = max_float(__builtin_fabsf(weights[i]), most);
-  const uint16_t scale_bits = to_half(most / 127);
-  const float scale = from_half(scale_bits), inverse = scale > 0 ? 1 / scale : 0;
+static void pack_half(Block block, int64_t count, uint8_t *panel) {
+  uint16_t *halves = (uint16_t *)panel;
   for (int64_t i = 0; i < count; i++) {
-    const int number = clamp(weights[i] * inverse, -127, 127);
-    group[i / 2 * TILE * 2 + column * 2 + i % 2] = (uint8_t)number;
-    weights[i] = (float)number * scale;
-  }
-  memcpy(group + GROUP * TILE + column * 2, &scale_bits, 2);
-}
-
-static void pack_int4_column(float *weights, int64_t count, uint8_t *group, int column) {
-  float least = weights[0], most = weights[0];
-  for (int64_t i = 1; i < count; i++) {
-    least = weights[i] < least ? weights[i] : least;
-    most = max_float(weights[i], most);
-  }
-  const uint16_t bits[2] = {to_half((most - least) / 15), to_half(least)};
-  const float scale = from_half(bits[0]), base = from_half(bits[1]), inverse = scale > 0 ? 1 / scale : 0;
-  for (int64_t i = 0; i < count; i++) {
-    const int number = clamp((weights[i] - base) * inverse, 0, 15);
-    const int64_t place = column * 2 + i % 2;
-    group[i / 2 * TILE + place % TILE] |= (uint8_t)(number << (place / TILE * 4));
-    weights[i] = __builtin_fmaf((float)number, scale, base);
-  }
-  memcpy(group + GROUP / 2 * TILE + column * 2, &bits[0], 2);
-  memcpy(group + GROUP / 2 * TILE + TILE * 2 + column * 2, &bits[1], 2);
-}
-
-static void pack_float_column(Format format, float *weights, int64_t count, uint8_t *panel, int column) {
-  for (int64_t i = 0; i < count; i++) {
-    if (format == FP32) {
-      memcpy(panel + (i * TILE + column) * 4, &weights[i], 4);
-    } else {
-      const uint16_t bits = to_half(weights[i]);
-      memcpy(panel + (i * TILE + column) * 2, &bits, 2);
-      weights[i] = from_half(bits);
+    for (int c = 0; c < TILE; c++) {
+      halves[i * TILE + c] = to_half(block[i][c]);
+      block[i][c] = from_half(halves[i * TILE + c]);
     }
   }
 }
 
-void pack_weights(Format format, int64_t outputs, int64_t inputs, float *weights, uint8_t *packed) {
+// Halves of 16 numbers, and what those stand for.
+static void store_halves(float *numbers, uint8_t *place) {
+  for (int c = 0; c < TILE; c++) {
+    const uint16_t bits = to_half(numbers[c]);
+    memcpy(place + c * 2, &bits, 2);
+    numbers[c] = from_half(bits);
+  }
+}
+
+static void invert(const float *scale, float *inverse) {
+  for (int c = 0; c < TILE; c++) inverse[c] = scale[c] > 0 ? 1 / scale[c] : 0;
+}
+
+static void pack_int8(Block block, int64_t count, uint8_t *group) {
+  float scale[TILE], inverse[TILE], numbers[TILE];
+  for (int v = 0; v < TILE; v += VW) {
+    vf most = vf_set(0);
+    for (int64_t i = 0; i < count; i++) most = vf_max(vf_abs(vf_load(block[i] + v)), most);
+    vf_store(scale + v, vf_div(most, vf_set(127)));
+  }
+  store_halves(scale, group + GROUP * TILE);
+  invert(scale, inverse);
+  for (int64_t i = 0; i < count; i++) {
+    for (int v = 0; v < TILE; v += VW) {
+      const vf number = nearest(vf_mul(vf_load(block[i] + v), vf_load(inverse + v)), -127, 127);
+      vf_store(numbers + v, number);
+      vf_store(block[i] + v, vf_mul(number, vf_load(scale + v)));
+    }
+    for (int c = 0; c < TILE; c++) group[i / 2 * TILE * 2 + c * 2 + i % 2] = (uint8_t)(int)numbers[c];
+  }
+}
+
+static void pack_int4(Block block, int64_t count, uint8_t *group) {
+  float base[TILE], scale[TILE], inverse[TILE], numbers[TILE];
+  for (int v = 0; v < TILE; v += VW) {
+    vf least = vf_load(block[0] + v), most = least;
+    for (int64_t i = 1; i < count; i++) {
+      least = vf_min(vf_load(block[i] + v), least);
+      most = vf_max(vf_load(block[i] + v), most);
+    }
+    vf_store(base + v, least);
+    vf_store(scale + v, vf_div(vf_sub(most, least), vf_set(15)));
+  }
+  store_halves(scale, group + GROUP / 2 * TILE);
+  store_halves(base, group + GROUP / 2 * TILE + TILE * 2);
+  invert(scale, inverse);
+  for (int64_t i = 0; i < count; i++) {
+    for (int v = 0; v < TILE; v += VW) {
+      const vf above = vf_sub(vf_load(block[i] + v), vf_load(base + v));
+      const vf number = nearest(vf_mul(above, vf_load(inverse + v)), 0, 15);
+      vf_store(numbers + v, number);
+      vf_store(block[i] + v, vf_fma(number, vf_load(scale + v), vf_load(base + v)));
+    }
+    // Columns 0 … 7 have the low halves of the bytes, columns 8 … 15 the high ones.
+    for (int c = 0; c < TILE / 2; c++)
+      group[i / 2 * TILE + c * 2 + i % 2] = (uint8_t)((int)numbers[c] | (int)numbers[TILE / 2 + c] << 4);
+  }
+}
+
+// Weights of a panel's columns that there are.
+static void load_block(const float *weights, int64_t inputs, int64_t count, int64_t columns, Block block) {
+  memset(block, 0, sizeof(Block));
+  for (int64_t c = 0; c < columns; c++)
+    for (int64_t i = 0; i < count; i++) block[i][c] = weights[c * inputs + i];
+}
+
+static void store_block(const Block block, float *weights, int64_t inputs, int64_t count, int64_t columns) {
+  for (int64_t c = 0; c < columns; c++)
+    for (int64_t i = 0; i < count; i++) weights[c * inputs + i] = block[i][c];
+}
+
+static void pack_block(Format format, Block block, int64_t count, uint8_t *place) {
+  switch (format) {
+    case FP32: pack_float(block, count, place); break;
+    case FP16: pack_half(block, count, place); break;
+    case INT8: pack_int8(block, count, place); break;
+    case INT4: pack_int4(block, count, place); break;
+  }
+}
+
+static float largest_of(const Block block) {
+  vf most = vf_set(0);
+  for (int i = 0; i < GROUP; i++)
+    for (int v = 0; v < TILE; v += VW) most = vf_max(vf_abs(vf_load(block[i] + v)), most);
+  return vf_largest(most);
+}
+
+static float largest_change(const Block before, const Block after) {
+  Block change;
+  for (int i = 0; i < GROUP; i++)
+    for (int v = 0; v < TILE; v += VW) vf_store(change[i] + v, vf_sub(vf_load(after[i] + v), vf_load(before[i] + v)));
+  return largest_of(change);
+}
+
+float pack_weights(Format format, int64_t outputs, int64_t inputs, float *weights, uint8_t *packed) {
+  const int64_t block_bytes = panel_bytes(format, GROUP);
+  float change = 0, largest = 0;
   memset(packed, 0, (size_t)packed_bytes(format, outputs, inputs));
-  for (int64_t output = 0; output < outputs; output++) {
-    float *row = weights + output * inputs;
+  for (int64_t output = 0; output < outputs; output += TILE) {
     uint8_t *panel = packed + output / TILE * panel_bytes(format, inputs);
-    const int column = (int)(output % TILE);
-    if (format == FP32 || format == FP16) {
-      pack_float_column(format, row, inputs, panel, column);
-      continue;
-    }
-    for (int64_t start = 0; start < inputs; start += GROUP, panel += group_bytes(format)) {
+    const int64_t columns = outputs - output < TILE ? outputs - output : TILE;
+    for (int64_t start = 0; start < inputs; start += GROUP) {
       const int64_t count = inputs - start < GROUP ? inputs - start : GROUP;
-      if (format == INT8)
-        pack_int8_column(row + start, count, panel, column);
-      else
-        pack_int4_column(row + start, count, panel, column);
+      float *place = weights + output * inputs + start;
+      Block before, block;
+      load_block(place, inputs, count, columns, before);
+      memcpy(block, before, sizeof block);
+      pack_block(format, block, count, panel + start / GROUP * block_bytes);
+      store_block(block, place, inputs, count, columns);
+      change = max_float(largest_change(before, block), change);
+      largest = max_float(largest_of(before), largest);
     }
   }
+  return largest > 0 ? change / largest : 0;
 }
 
 // --- inputs

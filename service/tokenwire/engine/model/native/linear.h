@@ -36,8 +36,9 @@ static inline int64_t num_panels(int64_t outputs) { return (outputs + 15) / 16; 
 // Bytes of packed weights.
 int64_t packed_bytes(Format format, int64_t outputs, int64_t inputs);
 
-// Pack weights [outputs, inputs], and replace them by what the packed ones stand for.
-void pack_weights(Format format, int64_t outputs, int64_t inputs, float *weights, uint8_t *packed);
+// Pack weights [outputs, inputs], and replace them by what the packed ones stand for. Returns the largest change of one,
+// as a share of the largest weight.
+float pack_weights(Format format, int64_t outputs, int64_t inputs, float *weights, uint8_t *packed);
 
 // A group's worth and more of floats [count] → numbers, scales and sums of num_groups(count) groups. Where one is not
 // finite, so is its group's scale.

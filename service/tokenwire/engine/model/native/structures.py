@@ -57,7 +57,7 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     """Say what the functions of the library take and give."""
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "packed_bytes": (_INT64, [_INT, _INT64, _INT64]),
-        "pack_weights": (None, [_INT, _INT64, _INT64, _POINTER, _POINTER]),
+        "pack_weights": (_FLOAT, [_INT, _INT64, _INT64, _POINTER, _POINTER]),
         "pass_new": (_POINTER, [_INT]),
         "pass_free": (None, [_POINTER]),
         "pass_run": (_INT, [_POINTER, ctypes.POINTER(Decoder), ctypes.POINTER(Batch), _POINTER]),

@@ -42,6 +42,8 @@ FORMATS = {
 
 _SAME = 1e-4
 """Of the greatest weight: a format that is nowhere further off gives the weights back as they are."""
+_FEW_ROWS = 16
+"""Tell mostly that a format does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +68,35 @@ def pack(library: ctypes.CDLL, layers: Sequence[Any], formats: Sequence[Format])
 
     Takes the first of `formats` that gives the weights back as they are, else the last.
     """
-    weight = torch.cat([layer.weight.detach() for layer in layers]).contiguous()
+    weights = [layer.weight.detach() for layer in layers]
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers]).contiguous()
-    for format_ in formats:
-        rounded = weight.clone()
-        packed = _pack(library, format_, rounded)
-        if _is_same(rounded, weight):
-            break
-    for layer, part in zip(layers, torch.split(rounded, [layer.out_features for layer in layers]), strict=True):
-        layer.weight.detach().copy_(part)
-    return PackedLinear(format_, packed, bias, *weight.shape)
+    for format_ in formats[:-1]:
+        if _pack(library, format_, [weights[0][:_FEW_ROWS]]).change <= _SAME:  # or the rest need not be tried
+            form = _pack(library, format_, weights)
+            if form.change <= _SAME:
+                break
+    else:
+        format_ = formats[-1]
+        form = _pack(library, format_, weights)
+    for weight, part in zip(weights, torch.split(form.rounded, [len(weight) for weight in weights]), strict=True):
+        weight.copy_(part)
+    return PackedLinear(format_, form.packed, bias, *form.rounded.shape)
 
 
-def _pack(library: ctypes.CDLL, format_: Format, weight: Tensor) -> Tensor:
-    """The packed form; `weight` [out, in] becomes what it stands for."""
-    packed = torch.empty(library.packed_bytes(format_, *weight.shape), dtype=torch.uint8)
-    library.pack_weights(format_, *weight.shape, weight.data_ptr(), packed.data_ptr())
-    return packed
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Weights in a format."""
+
+    packed: Tensor
+    rounded: Tensor
+    """[out, in]: what the packed ones stand for."""
+    change: float
+    """Largest of a weight, as a share of the largest weight."""
 
 
-def _is_same(rounded: Tensor, weight: Tensor) -> bool:
-    return bool((rounded - weight).abs().max() <= _SAME * weight.abs().max())
+def _pack(library: ctypes.CDLL, format_: Format, weights: Sequence[Tensor]) -> _Form:
+    """Weights [out, in] of the same inputs, one behind the other."""
+    rounded = torch.cat([*weights])  # a copy
+    packed = torch.empty(library.packed_bytes(format_, *rounded.shape), dtype=torch.uint8)
+    change = library.pack_weights(format_, *rounded.shape, rounded.data_ptr(), packed.data_ptr())
+    return _Form(packed, rounded, change)
