@@ -33,7 +33,7 @@ from tokenwire.engine.protocol import SamplingParams
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8000)
+CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 7680)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 BATCH_CONTEXTS = (128, 1024)
 PROMPTS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
