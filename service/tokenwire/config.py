@@ -114,7 +114,7 @@ class EngineConfig:
     """CPU threads of the forward pass; default: all cores."""
 
     tensor_parallel: Annotated[int, Parameter(validator=_positive)] = 1
-    """Devices that share the model out among them, a process for each; docs/tensor-parallel.md says which models can."""
+    """Devices that share the model, a process for each; docs/tensor-parallel.md says which models can."""
 
     deterministic: bool = False
     """The same request and seed give the same bytes, alone or among others, after a preemption and after a restart.

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tokenwire.engine.assembly import build_engine
 from tokenwire.engine.grammar.compiler import GrammarCompiler
-from tokenwire.engine.loop import build_engine
 from tokenwire.engine.protocol import (
     EngineInfo,
     EngineOptions,

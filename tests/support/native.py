@@ -218,7 +218,7 @@ def build(folder: Path, architecture: str) -> Native:
         pytest.skip("plain C is compiled on x86 only: elsewhere the vectors cannot be switched off")
     flags = [architecture if flag.startswith("-march=") else flag for flag in COMPILE_FLAGS]
     library = folder / f"native{architecture}.so"
-    command = ["cc", *flags, "-I", SOURCE_FOLDER, *SOURCES, PROBE, "-o", library, "-lm"]
+    command = ["cc", *flags, "-I", str(SOURCE_FOLDER), *map(str, SOURCES), str(PROBE), "-o", str(library), "-lm"]
     subprocess.run(command, check=True, timeout=120)
     return Native(_declare(declare(ctypes.CDLL(str(library)))))
 

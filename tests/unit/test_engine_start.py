@@ -12,8 +12,8 @@ import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from support.tiny import make_model
+from tokenwire.engine.assembly import build_engine
 from tokenwire.engine.client import EngineProcess
-from tokenwire.engine.loop import build_engine
 from tokenwire.engine.model.architecture import load_config
 from tokenwire.engine.model.device import choose_device
 from tokenwire.engine.protocol import (

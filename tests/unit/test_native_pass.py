@@ -63,7 +63,7 @@ class Runner:
             batch = AttentionBatch(torch.empty(0), spans)
             with torch.inference_mode():
                 out = self.decoder(ids, positions, batch, torch.arange(len(ids)))
-            for (number, _, _), part in zip(step, out.split([span.num_queries for span in spans]), strict=True):
+            for (number, _, _), part in zip(step, torch.split(out, [span.num_queries for span in spans]), strict=True):
                 logits[number].append(part)
         return [torch.cat(parts) for parts in logits]
 

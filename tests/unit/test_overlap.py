@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from support.tiny import make_model, vocabulary_of
-from tokenwire.engine.loop import AssembledEngine, EngineLoop, build_engine
+from tokenwire.engine.assembly import AssembledEngine, build_engine
+from tokenwire.engine.loop import EngineLoop
 from tokenwire.engine.protocol import (
     Abort,
     Command,

@@ -1,4 +1,4 @@
-"""The engine's main loop, and the assembly of its parts."""
+"""The engine's main loop."""
 
 import logging
 import time
@@ -6,38 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import torch
-
-from tokenwire.cache import default_cache_dir
 from tokenwire.engine.grammar.compiler import Grammar
 from tokenwire.engine.grammar.pool import GrammarPool
-from tokenwire.engine.model.architecture import architecture_name, context_limit, load_config
-from tokenwire.engine.model.checkpoint import eos_token_ids, resolve_checkpoint, weights_fingerprint
-from tokenwire.engine.model.device import (
-    checkpoint_dtype,
-    choose_device,
-    make_deterministic,
-    quiet_libraries,
-    requested_dtype,
-)
-from tokenwire.engine.model.kv_cache import count_blocks
-from tokenwire.engine.model.loading import load_model
-from tokenwire.engine.model.parallel.followers import Followers
-from tokenwire.engine.model.parallel.group import found_group
-from tokenwire.engine.model.parallel.limits import check_options
-from tokenwire.engine.model.parallel.loading import load_parallel, smallest_memory
 from tokenwire.engine.protocol import (
     Abort,
     Command,
-    EngineInfo,
     EngineLoad,
-    EngineOptions,
-    EngineStartError,
     FinishReason,
     GenerationRequest,
     GrammarError,
     Preempt,
-    Progress,
     SequenceOutput,
     SetVocabulary,
     Shutdown,
@@ -46,8 +24,6 @@ from tokenwire.engine.protocol import (
 )
 from tokenwire.engine.runner import ModelRunner
 from tokenwire.engine.sampling.sampler import Sampler
-from tokenwire.engine.scheduling.blocks import BlockPool
-from tokenwire.engine.scheduling.chunks import Chunking, check_step_budget
 from tokenwire.engine.scheduling.scheduler import Scheduler
 from tokenwire.engine.wire import FrameSocket
 
@@ -189,125 +165,3 @@ class EngineLoop:
 def _ended(request: GenerationRequest, reason: FinishReason) -> tuple[SequenceOutput, ...]:
     """The end of all sequences of a request that never ran."""
     return tuple(SequenceOutput(request.request_id, index, finish_reason=reason) for index in range(request.n))
-
-
-@dataclass(frozen=True, slots=True)
-class AssembledEngine:
-    """The parts of a loaded engine."""
-
-    scheduler: Scheduler
-    runner: ModelRunner
-    sampler: Sampler
-    info: EngineInfo
-    overlap: bool
-    """As `EngineLoop` has it."""
-
-
-@torch.inference_mode()
-def build_engine(
-    options: EngineOptions, *, on_progress: Callable[[Progress], None], followers: Followers | None = None
-) -> AssembledEngine:
-    """Find, load and check the model and allocate its cache. Raises `EngineStartError`.
-
-    `followers`, in tensor parallel, are the processes of the other ranks.
-    """
-    quiet_libraries()
-    chunking = Chunking.fixed(options.block_size) if options.deterministic else Chunking()
-    _check_options(options, chunking)
-    if options.deterministic:
-        make_deterministic()
-    device = choose_device(options.device)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    if followers is not None:
-        device = found_group(followers, device)
-    cache_dir = options.cache_dir or default_cache_dir()
-    requested = requested_dtype(options.dtype, device)
-    folder = resolve_checkpoint(
-        options.model,
-        gguf_dtype=requested or torch.bfloat16,
-        cache_dir=cache_dir,
-        on_progress=on_progress,
-    )
-    config = load_config(folder)
-    dtype = requested or checkpoint_dtype(config)
-    on_progress(Progress("loading the weights"))
-    if followers is None:
-        model = load_model(
-            folder,
-            config,
-            dtype=dtype,
-            device=device,
-            kernel_dir=cache_dir / "kernels",
-            deterministic=options.deterministic,
-            weights=options.weights,
-        )
-        memory_bytes = options.kv_memory_bytes
-    else:
-        model = load_parallel(
-            folder, config, dtype=dtype, device=device, kernel_dir=cache_dir / "kernels", followers=followers
-        )
-        memory_bytes = options.kv_memory_bytes or smallest_memory(followers, device)
-    model.stabilise(most_rows=options.max_step_tokens)
-    context_length = min(context_limit(config), options.max_context or context_limit(config))
-    num_blocks = count_blocks(
-        model.layers,
-        block_size=options.block_size,
-        dtype=dtype,
-        device=device,
-        memory_bytes=memory_bytes,
-        context_length=context_length,
-        max_running=options.max_running,
-    )
-    kv_cache_tokens = (num_blocks - 1) * options.block_size
-    context_length = min(context_length, kv_cache_tokens)
-    on_progress(Progress(f"allocating a key-value cache of {kv_cache_tokens} tokens"))
-    model.attach(num_blocks=num_blocks, block_size=options.block_size)
-    eos = eos_token_ids(folder)
-    scheduler = Scheduler(
-        BlockPool(num_blocks, options.block_size),
-        max_running=options.max_running,
-        max_step_tokens=options.max_step_tokens,
-        eos_token_ids=eos,
-        context_length=context_length,
-        vocabulary_size=model.vocabulary_size,
-        chunking=chunking,
-        speculation=options.speculation,
-    )
-    sampler = Sampler(
-        vocabulary_size=model.vocabulary_size,
-        max_slots=options.max_running,
-        eos_token_ids=eos,
-        device=device,
-        looks_ahead=options.speculation,
-    )
-    info = EngineInfo(
-        model_path=folder,
-        architecture=architecture_name(config),
-        dtype=str(dtype).removeprefix("torch."),
-        weights=model.weights,
-        device=str(device),
-        vocabulary_size=model.vocabulary_size,
-        context_length=context_length,
-        kv_cache_tokens=kv_cache_tokens,
-        eos_token_ids=eos,
-        weights_fingerprint=weights_fingerprint(folder, dtype=dtype, weights=model.weights),
-    )
-    runner = ModelRunner(model, sampler, block_size=options.block_size, chunking=chunking)
-    overlap = device.type == "cuda" if options.overlap is None else options.overlap
-    return AssembledEngine(scheduler, runner, sampler, info, overlap)
-
-
-def _check_options(options: EngineOptions, chunking: Chunking) -> None:
-    """Tell at once what would else be told after minutes of loading."""
-    if options.tensor_parallel > 1:
-        check_options(options)
-    try:
-        check_step_budget(
-            options.max_step_tokens,
-            max_running=options.max_running,
-            block_size=options.block_size,
-            chunking=chunking,
-        )
-    except ValueError as error:
-        raise EngineStartError(str(error)) from None

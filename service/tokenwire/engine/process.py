@@ -38,7 +38,8 @@ def _serve(frames: FrameSocket, options: EngineOptions) -> None:
     frames.send(Progress("starting the engine"))
     is_ready = threading.Event()
     with _start_followers(options, on_lost=_ender(frames, is_ready)) as followers:
-        from tokenwire.engine.loop import EngineLoop, build_engine
+        from tokenwire.engine.assembly import build_engine
+        from tokenwire.engine.loop import EngineLoop
 
         engine = build_engine(options, on_progress=frames.send, followers=followers)
         loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames, overlap=engine.overlap)

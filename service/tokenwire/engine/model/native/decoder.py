@@ -36,7 +36,9 @@ def is_native_shaped(config: PreTrainedConfig, device: torch.device, dtype: torc
 
 def load_library(folder: Path) -> ctypes.CDLL | None:
     """The C library, kept in `folder`; None where it cannot be compiled (logged)."""
-    library = build_library("decoder", _SOURCES, COMPILE_FLAGS, folder=folder, without="torch computes the model, slower")
+    library = build_library(
+        "decoder", _SOURCES, COMPILE_FLAGS, folder=folder, without="torch computes the model, slower"
+    )
     return None if library is None else declare(library)
 
 
