@@ -33,8 +33,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name, (compiler, runner) in BUILDS.items():
             program = Path(folder) / name.replace(" ", "-")
-            subprocess.run([*compiler, *FLAGS, *FILES, "-o", program, "-lm"], check=True, timeout=TIMEOUT_S)
-            run = subprocess.run([*runner, program], check=True, timeout=TIMEOUT_S, capture_output=True, text=True)
+            subprocess.run(
+                [*compiler, *FLAGS, *map(str, FILES), "-o", str(program), "-lm"], check=True, timeout=TIMEOUT_S
+            )
+            run = subprocess.run([*runner, str(program)], check=True, timeout=TIMEOUT_S, capture_output=True, text=True)
             results[name] = run.stdout.splitlines()
     expected = results["this processor"]
     for name, lines in results.items():
