@@ -7,6 +7,9 @@ from math import log
 from tokenwire.engine.speculation.ngram_index import NgramIndex
 
 _LONGEST_DRAFT = 8
+_CHECKING = 0.15
+"""What a drafted token costs beside its row, in the unit of `draft_length`: positions are sampled one after the other,
+and a refused one was for nothing."""
 _PRIOR_TRIES = 2
 """What the first guess at an acceptance counts for."""
 _MEMORY = 0.9
@@ -18,8 +21,8 @@ _FORGETTING = 0.995
 def draft_length(acceptance: float, cost: float) -> int:
     """Tokens to draft where each is right with probability `acceptance` if the one before it is; both in (0, 1).
 
-    The i-th gains acceptance^i tokens, and pays until that falls below `cost`: what a row adds to a step's time, in
-    units of what the step spends on a token.
+    The i-th gains acceptance^i tokens, and pays until that falls below `cost`, in units of what a step spends on a
+    token.
     """
     return min(_LONGEST_DRAFT, int(log(cost) / log(acceptance))) if acceptance >= cost else 0
 
@@ -63,7 +66,7 @@ class Drafter:
     def draft(self, token_ids: Sequence[int], expected: Sequence[int], *, cost: float, most: int) -> list[int]:
         """Up to `most` tokens to come after `token_ids`, which only grows from call to call.
 
-        `expected` is what a grammar expects; `cost` is that of a row, as in `draft_length`.
+        `expected` is what a grammar expects; `cost` is what a row adds to a step's time, in the unit of `draft_length`.
         """
         match = None if expected else self._index.find(token_ids)
         if most < 1 or (match is None and not expected):
@@ -72,7 +75,7 @@ class Drafter:
             self._newest = self._grammar
         else:
             self._newest = self._pairs if match.length == 2 else self._longer
-        length = min(most, draft_length(self._newest.acceptance, cost))
+        length = min(most, draft_length(self._newest.acceptance, cost + _CHECKING))
         if length == 0:
             self._newest.fade()
             return []

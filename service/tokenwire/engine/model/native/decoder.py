@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from tokenwire.engine.model import kv_cache
-from tokenwire.engine.model.attention import AttentionBatch, AttentionLayer
+from tokenwire.engine.model.attention import AttentionBatch, AttentionLayer, LayerShape
 from tokenwire.engine.model.lean import has_right_shape
 from tokenwire.engine.model.native.library import build_library
 from tokenwire.engine.model.native.structures import Batch, Decoder, Layer, declare
@@ -44,9 +44,11 @@ def load_library(folder: Path) -> ctypes.CDLL | None:
 
 @dataclass(frozen=True, slots=True)
 class _PackedLayer:
-    """What a layer's structure points to."""
+    """What a layer's structure points to, and nothing of the model: its own weights are to be freed."""
 
-    attention: AttentionLayer
+    shape: LayerShape
+    scale: float
+    window: int
     qkv: PackedLinear
     output: PackedLinear
     gate_up: PackedLinear
@@ -60,7 +62,9 @@ class _PackedLayer:
     def of(cls, layer: Any, attention: AttentionLayer, library: ctypes.CDLL, formats: Formats) -> "_PackedLayer":
         own, mlp = layer.self_attn, layer.mlp
         return cls(
-            attention,
+            attention.shape,
+            attention.shape.key_dim**-0.5 if attention.scaling is None else attention.scaling,
+            attention.sliding_window or 0,
             qkv=pack(library, [own.q_proj, own.k_proj, own.v_proj], formats.layers),
             output=pack(library, [own.o_proj], formats.layers),
             gate_up=pack(library, [mlp.gate_proj, mlp.up_proj], formats.layers),
@@ -73,12 +77,11 @@ class _PackedLayer:
 
     def structure(self, keys: Tensor, values: Tensor) -> Layer:
         """For C, with this cache."""
-        attention = self.attention
         return Layer(
             *(None if weight is None else weight.data_ptr() for weight in self._norms),
             *(linear.structure for linear in self.linears),
-            attention.sliding_window or 0,
-            attention.shape.key_dim**-0.5 if attention.scaling is None else attention.scaling,
+            self.window,
+            self.scale,
             keys.data_ptr(),
             values.data_ptr(),
         )
@@ -137,7 +140,7 @@ class NativeDecoder:
 
     def attach(self, *, num_blocks: int, block_size: int) -> None:
         """See `Forward`."""
-        shapes = [layer.attention.shape for layer in self._layers]
+        shapes = [layer.shape for layer in self._layers]
         caches = kv_cache.allocate(
             shapes, num_rows=num_blocks * block_size, dtype=torch.float32, device=torch.device("cpu")
         )
