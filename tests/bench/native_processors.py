@@ -15,7 +15,7 @@ import tokenwire.engine.model.native as native_package
 SOURCES = Path(native_package.__file__).parent
 SWEEP = Path(__file__).parent / "native_parts" / "sweep.c"
 FILES = [SWEEP, *(SOURCES / name for name in ("attention.c", "decoder.c", "linear.c", "team.c"))]
-FLAGS = ["-std=gnu11", "-pthread", "-ffp-contract=off", "-I", SOURCES]
+FLAGS = ["-std=gnu11", "-pthread", "-ffp-contract=off", "-I", str(SOURCES)]
 SANITIZE = ["gcc", "-march=native", "-O1", "-g", "-fno-sanitize-recover=all"]
 BUILDS = {
     "this processor": (["gcc", "-O3", "-march=native"], []),
