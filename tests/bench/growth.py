@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 7680)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-BATCH_CONTEXTS = (128, 1024)
+BATCH_CONTEXTS = (64, 512)
 PROMPTS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-LIVE_SEQUENCES = 32
-LIVE_TOKENS_EACH = 1024
+LIVE_SEQUENCES = 16
+LIVE_TOKENS_EACH = 512
 BLOCK_SIZE = 16
 DECODE_STEPS = 15
-FIRST_TOKENS = 3
+FIRST_TOKENS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ def step_ms(engine: InlineEngine) -> float:
 
 def decode_ms(engine: InlineEngine, prompts: Sequence[Sequence[int]]) -> float:
     """Median time of a step in which all prompts, once computed, get their next token."""
+    for prompt in prompts:  # one by one into the prefix cache: beside answers they would come in slowly
+        engine.submit("prompt", prompt, sampling(1))
+        engine.run()
     for number, prompt in enumerate(prompts):
         engine.submit(f"{number}", prompt, sampling(200 + DECODE_STEPS))
     # The last prompts come in while the first ones decode already, whose answers must not end before that.
@@ -137,7 +140,7 @@ def by_live_tokens(engine: InlineEngine, prompts: Prompts) -> Curve:
     before = process.memory_info().rss
     points = []
     for number in range(1, LIVE_SEQUENCES + 1):
-        engine.submit(f"live {number}", prompts.new(LIVE_TOKENS_EACH), sampling(LIVE_SEQUENCES * 8))
+        engine.submit(f"live {number}", prompts.new(LIVE_TOKENS_EACH), sampling(LIVE_SEQUENCES * 32))
         while not any(output.request_id == f"live {number}" for output in engine.step()):
             pass
         if number & (number - 1) == 0:
@@ -191,19 +194,16 @@ def _draw(axes: "Axes", curves: Sequence[Curve]) -> None:
     axes.legend(frameon=False)
 
 
-def measure(model: Path, options: dict[str, object]) -> list[Curve]:
+def measure(model: Path, options: dict[str, object]) -> Iterator[Curve]:
     """All curves of one engine, after warming up."""
     options = {"kv_memory_bytes": 4 << 30, "block_size": BLOCK_SIZE, "speculation": False, **options}
     engine = InlineEngine(model, **options)
     prompts = Prompts(engine.info.vocabulary_size)
-    memory = by_live_tokens(engine, prompts)  # first: what once was live stays in the process
-    first_token_ms(engine, prompts.new(PROMPTS[-1]))
-    return [
-        by_context(engine, prompts),
-        *(by_batch(engine, prompts, context) for context in BATCH_CONTEXTS),
-        by_prompt(engine, prompts),
-        memory,
-    ]
+    yield by_live_tokens(engine, prompts)  # first: what once was live stays in the process
+    yield by_prompt(engine, prompts)
+    yield by_context(engine, prompts)
+    for context in BATCH_CONTEXTS:
+        yield by_batch(engine, prompts, context)
 
 
 def main() -> None:
@@ -214,11 +214,15 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw them here: .png or .svg")
     arguments, rest = parser.parse_known_args()
     options: dict[str, object] = {
-        name.removeprefix("--"): value for name, value in zip(rest[::2], rest[1::2], strict=True)
+        name.removeprefix("--"): int(value) if value.isdecimal() else value
+        for name, value in zip(rest[::2], rest[1::2], strict=True)
     }
-    curves = measure(arguments.model, options)
+    curves = []
+    for curve in measure(arguments.model, options):
+        print(markdown(curve), end="\n\n", flush=True)
+        curves.append(curve)
     about = circumstances(sys.argv)
-    print(*map(markdown, curves), about, sep="\n\n")
+    print(about)
     if arguments.json:
         figures = {"circumstances": about, "curves": [asdict(curve) for curve in curves]}
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
