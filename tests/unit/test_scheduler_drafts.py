@@ -11,7 +11,7 @@ from tokenwire.engine.scheduling.chunks import StepPlan
 from tokenwire.engine.scheduling.scheduler import Scheduler
 
 LONG = replace(GREEDY, max_tokens=20)
-REPEATING = [1, 2, 3, 4, 1, 2]
+REPEATING = [1, 2, 3, 1, 2, 3]
 
 
 def start(scheduler: Scheduler, prompt: list[int], *, max_tokens: int = 20, stop: tuple[int, ...] = ()) -> StepPlan:
@@ -30,16 +30,16 @@ def test_right_drafts_are_taken_in_one_step_and_the_next_goes_on_behind_them() -
     scheduler = make(speculation=True)
     plan = start(scheduler, REPEATING)
     (chunk,) = plan.chunks
-    assert (chunk.positions, chunk.token_ids) == (range(9), [*REPEATING, 3, 4, 1])
-    (output,) = commit(scheduler, plan, 3, 4, 9)
-    assert (output.token_ids, output.finish_reason) == ((3, 4, 9), None)
+    assert (chunk.positions, chunk.token_ids) == (range(11), [*REPEATING, 1, 2, 3, 1, 2])
+    (output,) = commit(scheduler, plan, 1, 2, 9)
+    assert (output.token_ids, output.finish_reason) == ((1, 2, 9), None)
     (chunk,) = scheduler.plan(0.0).chunks
     assert (chunk.start, chunk.token_ids) == (8, [9])
     load = scheduler.load(1)
-    assert (load.drafted_tokens, load.accepted_tokens) == (3, 2)
+    assert (load.drafted_tokens, load.accepted_tokens) == (5, 2)
 
 
-@pytest.mark.parametrize(("max_tokens", "drafts"), [(1, ()), (3, (3, 4))])
+@pytest.mark.parametrize(("max_tokens", "drafts"), [(1, ()), (3, (1, 2))])
 def test_no_draft_goes_beyond_the_last_token(max_tokens: int, drafts: tuple[int, ...]) -> None:
     scheduler = make(speculation=True)
     (chunk,) = start(scheduler, REPEATING, max_tokens=max_tokens).chunks
@@ -47,8 +47,8 @@ def test_no_draft_goes_beyond_the_last_token(max_tokens: int, drafts: tuple[int,
 
 
 def test_a_token_that_ends_the_answer_is_not_drafted() -> None:
-    (chunk,) = start(make(speculation=True), REPEATING, stop=(4,)).chunks
-    assert chunk.drafts == (3,)
+    (chunk,) = start(make(speculation=True), REPEATING, stop=(2,)).chunks
+    assert chunk.drafts == (1,)
 
 
 def test_what_a_grammar_expects_is_drafted() -> None:
@@ -59,7 +59,7 @@ def test_what_a_grammar_expects_is_drafted() -> None:
 
 
 def test_drafts_take_no_block_that_a_running_sequence_may_need() -> None:
-    for blocks, drafts in ((3, 2), (4, 3)):
+    for blocks, drafts in ((3, 2), (4, 5)):
         scheduler = make(blocks=blocks, context=12, speculation=True)
         (chunk,) = start(scheduler, REPEATING, max_tokens=6).chunks
         assert len(chunk.drafts) == drafts
@@ -69,22 +69,22 @@ def test_rejected_tokens_are_not_found_in_the_prefix_cache() -> None:
     scheduler = make(speculation=True)
     commit(scheduler, start(scheduler, REPEATING), 9)
     scheduler.abort("a")
-    scheduler.submit(request("b", [*REPEATING, 3, 4, 1, 2], sampling=LONG), 0.0)
+    scheduler.submit(request("b", [*REPEATING, 1, 2, 3, 1], sampling=LONG), 0.0)
     assert scheduler.plan(0.0).chunks[0].start == 4
 
 
 def test_accepted_tokens_are_found_in_the_prefix_cache() -> None:
     scheduler = make(speculation=True)
-    commit(scheduler, start(scheduler, REPEATING), 3, 4, 1)
+    commit(scheduler, start(scheduler, REPEATING), 1, 2, 3)
     scheduler.abort("a")
-    scheduler.submit(request("b", [*REPEATING, 3, 4, 1, 2], sampling=LONG), 0.0)
+    scheduler.submit(request("b", [*REPEATING, 1, 2, 3, 1], sampling=LONG), 0.0)
     assert scheduler.plan(0.0).chunks[0].start == 8
 
 
 def test_a_fault_behind_right_drafts_comes_without_a_token_and_after_theirs() -> None:
     scheduler = make(speculation=True)
-    tokens, fault = commit(scheduler, start(scheduler, REPEATING), 3, 4, None)
-    assert (tokens.token_ids, tokens.finish_reason) == ((3, 4), None)
+    tokens, fault = commit(scheduler, start(scheduler, REPEATING), 1, 2, None)
+    assert (tokens.token_ids, tokens.finish_reason) == ((1, 2), None)
     assert (fault.token_ids, fault.finish_reason) == ((), FinishReason.FAULT)
 
 
