@@ -7,15 +7,18 @@ in a step. The kernels take turns; the table has the least time of each, in ms, 
 import argparse
 import ctypes
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.native import Rows
 from tokenwire.engine.model.linear import PackedLinear
 from tokenwire.engine.model.native.decoder import load_library
 from tokenwire.engine.model.native.structures import Linear
@@ -65,12 +68,6 @@ def native(library: ctypes.CDLL, format_: Format) -> Callable[[Sequence[nn.Linea
         return run
 
     return make
-
-
-class Rows(ctypes.Structure):
-    """`Rows` of `linear.h`."""
-
-    _fields_: ClassVar[Any] = [(name, ctypes.c_void_p) for name in ("floats", "numbers", "scales", "sums")]
 
 
 def _inputs(library: ctypes.CDLL, x: Tensor, *, rounded: bool) -> Rows:

@@ -50,7 +50,9 @@ class _Queries(ctypes.Structure):
     ]
 
 
-class _Rows(ctypes.Structure):
+class Rows(ctypes.Structure):
+    """`Rows` of `linear.h`."""
+
     _fields_: ClassVar[Any] = [(name, _POINTER) for name in ("floats", "numbers", "scales", "sums")]
 
 
@@ -157,7 +159,7 @@ class Native:
         x = x.contiguous()
         out = torch.full((len(x), outputs), torch.nan) if add_to is None else add_to.clone()
         numbers = self.quantise(x)
-        rows = _Rows(*(part.data_ptr() for part in (x, numbers.numbers, numbers.scales, numbers.sums)))
+        rows = Rows(*(part.data_ptr() for part in (x, numbers.numbers, numbers.scales, numbers.sums)))
         bias_place = None if bias is None else bias.data_ptr()
         linear = Linear(packed.format, outputs, inputs, packed.bytes.data_ptr(), bias_place)
         panels = -(-outputs // 16)
@@ -227,7 +229,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     cache, queries, linear = (ctypes.POINTER(kind) for kind in (_Cache, _Queries, Linear))
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "quantise": (None, [_POINTER, _INT64, _POINTER, _POINTER, _POINTER]),
-        "linear_panels": (None, [linear, ctypes.POINTER(_Rows), _POINTER, *[_INT64] * 4, ctypes.c_int]),
+        "linear_panels": (None, [linear, ctypes.POINTER(Rows), _POINTER, *[_INT64] * 4, ctypes.c_int]),
         "cache_write": (None, [cache, *[_INT64] * 3, _POINTER, _POINTER]),
         "attention_scratch": (_INT64, [queries, _INT64]),
         "attend": (None, [cache, _INT64, queries, _POINTER]),

@@ -36,11 +36,11 @@ logger = logging.getLogger("tokenwire.engine")
 
 _RECORD_NAME = "tokenwire_record"
 _PROBE_LENGTH = 24
-# Largest difference of log-probabilities between the paged and the model's own forward pass that is rounding.
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+"""Largest difference of log-probabilities between the paged and the model's own forward pass that is rounding."""
 _FLOATS = ("fp32", "fp16")
 _ROUNDED_TOLERANCE = 0.05
-"""Where a pass rounds the inputs of its products to 16-bit numbers: for all other `weights`."""
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+"""The same where a pass rounds the inputs of its products to 16-bit numbers: for all other `weights`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +164,14 @@ def _load_paged(
     """The model on that forward pass, and how far its logits are from the untouched model's."""
     model = load_weights(folder, dtype=placement.dtype, device=placement.device)
     token_ids = probe_token_ids(config).to(placement.device)
-    expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
+    expected = own_logits(model, token_ids)
     attention = record_attention(model, token_ids[:2])
     check_windows(config, [layer.sliding_window for layer in attention])
     forward = make(model, attention, placement)
     weights = ""
     if isinstance(forward, NativeDecoder):
         # The model is whole, but its weights are rounded to what the pass stores: the pass must do the same sums.
-        expected = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
+        expected = own_logits(model, token_ids)
         weights = forward.weights
         logger.info("the weights are stored as %s", weights)
     paged = PagedModel(
@@ -200,6 +200,12 @@ def probe_token_ids(config: PreTrainedConfig) -> Tensor:
     """The text [T] on which a pass is compared with the untouched model."""
     token_ids: Tensor = torch.arange(_PROBE_LENGTH) * 97 % config.vocab_size
     return token_ids
+
+
+def own_logits(model: PreTrainedModel, token_ids: Tensor) -> Tensor:
+    """Logits [T, V] of a text [T] by the model's own forward pass."""
+    logits: Tensor = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
+    return logits
 
 
 def record_attention(model: PreTrainedModel, token_ids: Tensor) -> list[AttentionLayer]:

@@ -82,31 +82,21 @@ static void embed_row(void *context, long row, int member) {
          (size_t)hidden * sizeof(float));
 }
 
-static void norm_input_row(void *context, long row, int member) {
-  (void)member;
-  const LayerPass *at = context;
-  const Pass *pass = at->pass;
-  const int64_t hidden = pass->decoder->hidden;
-  norm(pass->hidden + row * hidden, at->layer->input_norm, hidden, pass->decoder->epsilon, pass->normed + row * hidden);
-  prepare(pass, &at->layer->qkv, pass->normed, row);
-}
+// The norm in front of a layer, of all rows or of those whose logits are wanted.
+typedef struct {
+  const Pass *pass;
+  const float *weight;
+  const Linear *next;
+  const int64_t *wanted;  // NULL: all rows
+} Norm;
 
-static void norm_output_row(void *context, long row, int member) {
+static void norm_row(void *context, long row, int member) {
   (void)member;
-  const LayerPass *at = context;
+  const Norm *at = context;
   const Pass *pass = at->pass;
-  const int64_t hidden = pass->decoder->hidden;
-  norm(pass->hidden + row * hidden, at->layer->output_norm, hidden, pass->decoder->epsilon, pass->normed + row * hidden);
-  prepare(pass, &at->layer->gate_up, pass->normed, row);
-}
-
-static void norm_wanted_row(void *context, long row, int member) {
-  (void)member;
-  const Pass *pass = context;
-  const int64_t hidden = pass->decoder->hidden;
-  norm(pass->hidden + pass->batch->wanted[row] * hidden, pass->decoder->norm, hidden, pass->decoder->epsilon,
-       pass->normed + row * hidden);
-  prepare(pass, &pass->decoder->head, pass->normed, row);
+  const int64_t hidden = pass->decoder->hidden, source = at->wanted == NULL ? row : at->wanted[row];
+  norm(pass->hidden + source * hidden, at->weight, hidden, pass->decoder->epsilon, pass->normed + row * hidden);
+  prepare(pass, at->next, pass->normed, row);
 }
 
 // Rotary position embedding (Su et al. 2021) of one head, in the half-split order of transformers.
@@ -207,7 +197,7 @@ static int64_t count_tasks(const Decoder *decoder, const Batch *batch) {
   return tasks * decoder->kv_heads;
 }
 
-// Also finds the span of each row, and the most scratch that a task needs.
+// Also finds the span of each row.
 static void plan_attention(Pass *pass) {
   const Decoder *decoder = pass->decoder;
   const Batch *batch = pass->batch;
@@ -267,14 +257,15 @@ static void multiply(Pass *pass, Team *team, int member, const Linear *linear, c
 
 static void run_layer(Pass *pass, Team *team, int member, const Layer *layer) {
   LayerPass at = {pass, layer};
+  Norm input = {pass, layer->input_norm, &layer->qkv, NULL}, output = {pass, layer->output_norm, &layer->gate_up, NULL};
   const int64_t rows = pass->batch->rows;
-  team_phase(team, member, rows, norm_input_row, &at);
+  team_phase(team, member, rows, norm_row, &input);
   multiply(pass, team, member, &layer->qkv, pass->normed, pass->qkv, rows, 0);
   team_phase(team, member, rows, rotate_and_write_row, &at);
   team_phase(team, member, pass->num_tasks, attend_task, &at);
   if (is_int(&layer->output)) team_phase(team, member, rows, prepare_attended_row, &at);
   multiply(pass, team, member, &layer->output, pass->attended, pass->hidden, rows, 1);
-  team_phase(team, member, rows, norm_output_row, &at);
+  team_phase(team, member, rows, norm_row, &output);
   multiply(pass, team, member, &layer->gate_up, pass->normed, pass->gate_up, rows, 0);
   team_phase(team, member, rows, gate_row, &at);
   multiply(pass, team, member, &layer->down, pass->gated, pass->hidden, rows, 1);
@@ -286,7 +277,8 @@ static void run_pass(void *context, Team *team, int member) {
   team_phase(team, member, pass->batch->rows, embed_row, pass);
   for (int64_t layer = 0; layer < decoder->num_layers; layer++) run_layer(pass, team, member, &decoder->layers[layer]);
   if (pass->batch->logit_rows == 0) return;
-  team_phase(team, member, pass->batch->logit_rows, norm_wanted_row, pass);
+  Norm last = {pass, decoder->norm, &decoder->head, pass->batch->wanted};
+  team_phase(team, member, pass->batch->logit_rows, norm_row, &last);
   multiply(pass, team, member, &decoder->head, pass->normed, pass->logits, pass->batch->logit_rows, 0);
 }
 

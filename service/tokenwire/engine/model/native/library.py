@@ -23,7 +23,7 @@ def build_library(
 ) -> ctypes.CDLL | None:
     """Compile C sources of this package into `folder`, or find them compiled there; None where that fails.
 
-    `without` tells the log what is the worse for it. The first source is compiled with all others beside it.
+    `sources` are those to compile and the headers that they include. `without` tells the log what is the worse for it.
     """
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]  # such as `ccache gcc`
     if not shutil.which(compiler[0]):

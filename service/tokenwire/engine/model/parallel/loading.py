@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.distributed import DistributedConfig
 
@@ -14,6 +13,7 @@ from tokenwire.engine.model.loading import (
     TOLERANCE,
     Placement,
     load_weights,
+    own_logits,
     probe,
     probe_token_ids,
     record_attention,
@@ -47,7 +47,7 @@ def load_parallel(
     """
     check_model(followers.size, config)
     token_ids = probe_token_ids(config)
-    expected = _untouched_logits(folder, token_ids, dtype=dtype)
+    expected = own_logits(load_weights(folder, dtype=dtype, device=token_ids.device), token_ids)
     token_ids, expected = token_ids.to(device), expected.to(device)
     difference = 0.0
     for number, make in enumerate(torch_passes(config)):
@@ -92,9 +92,3 @@ def smallest_memory(followers: Followers, device: torch.device) -> int:
     memory = [reply.num_bytes for reply in followers.wait() if isinstance(reply, Memory)]
     smallest = min(default_memory(device), *memory)
     return smallest if device.type == "cuda" else smallest // followers.size  # of one memory, which all ranks share
-
-
-def _untouched_logits(folder: Path, token_ids: Tensor, *, dtype: torch.dtype) -> Tensor:
-    model = load_weights(folder, dtype=dtype, device=token_ids.device)
-    logits: Tensor = model(input_ids=token_ids.unsqueeze(0), use_cache=False).logits[0]
-    return logits
