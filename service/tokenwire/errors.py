@@ -6,12 +6,22 @@ TokenwireError
 ├── ContextLengthError        prompt and answer do not fit the context
 ├── MalformedMessageError     bytes that do not parse
 ├── ModelNotFoundError        no such model is served
-├── CompletionNotFoundError   no such completion is stored
+├── CompletionNotFoundError   no such completion is stored, live or retained
 ├── ConstraintFailedError     a constrained answer cannot go on
-├── UnavailableError          refused before any work; carries when to retry
+├── UnauthenticatedError      no API key, or an unknown one
+├── ForbiddenError            the API key does not allow it
+├── RequestIdConflictError    a request id is in use for another request
+├── ResumeWindowError         events are asked that are not kept any more
+├── CompletionCancelledError  CancelChatCompletion ended it
+├── DeadlineExceededError     the deadline of the call was over first
+├── SlowConsumerError         the reader of a stream is too slow
+├── UnavailableError          refused; carries when to retry
 │   ├── QueueFullError
+│   ├── QueueTimeoutError
+│   ├── DeadlineUnattainableError   never to be retried here
 │   ├── ModelLoadingError
 │   └── DrainingError
+├── RateLimitedError          the rate or concurrency of an API key is used up
 ├── EngineFaultError          the engine failed
 └── InternalError             a defect; its text never reaches the caller
 
@@ -48,13 +58,15 @@ class ErrorKind:
     """How one reason is told over gRPC and over HTTP."""
 
     grpc_code: grpc.StatusCode
-    http_status: HTTPStatus
+    http_status: int
     openai_type: str
     openai_code: str | None
 
 
 _BAD_REQUEST = "invalid_request_error"
 _SERVER = "server_error"
+_CLIENT_CLOSED_REQUEST = 499
+"""nginx's number, which has become the custom."""
 
 ERROR_TABLE: Mapping["ErrorReason.ValueType", ErrorKind] = {
     ErrorReason.ERROR_REASON_FIELD_INVALID: ErrorKind(
@@ -89,6 +101,40 @@ ERROR_TABLE: Mapping["ErrorReason.ValueType", ErrorKind] = {
     ),
     ErrorReason.ERROR_REASON_COMPLETION_NOT_FOUND: ErrorKind(
         grpc.StatusCode.NOT_FOUND, HTTPStatus.NOT_FOUND, _BAD_REQUEST, "completion_not_found"
+    ),
+    ErrorReason.ERROR_REASON_DEADLINE_UNATTAINABLE: ErrorKind(
+        grpc.StatusCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, "deadline_unattainable"
+    ),
+    ErrorReason.ERROR_REASON_QUEUE_TIMEOUT: ErrorKind(
+        grpc.StatusCode.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE, _SERVER, "queue_timeout"
+    ),
+    ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED: ErrorKind(
+        grpc.StatusCode.DEADLINE_EXCEEDED, HTTPStatus.GATEWAY_TIMEOUT, _SERVER, "deadline_exceeded"
+    ),
+    ErrorReason.ERROR_REASON_COMPLETION_CANCELLED: ErrorKind(
+        grpc.StatusCode.CANCELLED, _CLIENT_CLOSED_REQUEST, _BAD_REQUEST, "completion_cancelled"
+    ),
+    ErrorReason.ERROR_REASON_REQUEST_ID_CONFLICT: ErrorKind(
+        # The SDKs of OpenAI try a 409 again.
+        grpc.StatusCode.ALREADY_EXISTS,
+        HTTPStatus.BAD_REQUEST,
+        _BAD_REQUEST,
+        "request_id_conflict",
+    ),
+    ErrorReason.ERROR_REASON_RESUME_WINDOW_EXPIRED: ErrorKind(
+        grpc.StatusCode.OUT_OF_RANGE, HTTPStatus.GONE, _BAD_REQUEST, "resume_window_expired"
+    ),
+    ErrorReason.ERROR_REASON_SLOW_CONSUMER: ErrorKind(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, HTTPStatus.TOO_MANY_REQUESTS, _BAD_REQUEST, "slow_consumer"
+    ),
+    ErrorReason.ERROR_REASON_BAD_API_KEY: ErrorKind(
+        grpc.StatusCode.UNAUTHENTICATED, HTTPStatus.UNAUTHORIZED, _BAD_REQUEST, "invalid_api_key"
+    ),
+    ErrorReason.ERROR_REASON_MODEL_FORBIDDEN: ErrorKind(
+        grpc.StatusCode.PERMISSION_DENIED, HTTPStatus.FORBIDDEN, _BAD_REQUEST, "model_forbidden"
+    ),
+    ErrorReason.ERROR_REASON_RATE_LIMITED: ErrorKind(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded"
     ),
     ErrorReason.ERROR_REASON_INTERNAL: ErrorKind(
         grpc.StatusCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER, None
@@ -166,12 +212,15 @@ class ModelNotFoundError(TokenwireError):
 
 
 class CompletionNotFoundError(TokenwireError):
-    """No such completion is stored."""
+    """No such completion is stored, live or retained, or it is another caller's."""
 
     reason = ErrorReason.ERROR_REASON_COMPLETION_NOT_FOUND
 
     def __init__(self, completion_id: str) -> None:
-        super().__init__(f"the completion {completion_id!r} is not stored here; `store` keeps one for a while")
+        super().__init__(
+            f"the completion {completion_id!r} is not kept here; `store` and `execution_policy.retain_for` keep one "
+            "for a while"
+        )
         self.completion_id = completion_id
 
 
@@ -189,10 +238,80 @@ class ConstraintFailedError(TokenwireError):
         return {"completion_id": self.completion_id}
 
 
-class UnavailableError(TokenwireError):
-    """Refused before any work; the same request may work after `retry_after_s` seconds."""
+class UnauthenticatedError(TokenwireError):
+    """No API key, or one that is not known."""
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    reason = ErrorReason.ERROR_REASON_BAD_API_KEY
+
+
+class ForbiddenError(TokenwireError):
+    """The API key does not allow this model."""
+
+    reason = ErrorReason.ERROR_REASON_MODEL_FORBIDDEN
+
+
+class RequestIdConflictError(TokenwireError):
+    """The request id is in use for a request with another body."""
+
+    reason = ErrorReason.ERROR_REASON_REQUEST_ID_CONFLICT
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"the `request_id` {request_id!r} is in use for another request")
+
+
+class ResumeWindowError(TokenwireError):
+    """The events after a sequence are not all kept any more."""
+
+    reason = ErrorReason.ERROR_REASON_RESUME_WINDOW_EXPIRED
+
+    def __init__(self, *, after_sequence: int, first_sequence: int) -> None:
+        super().__init__(f"events after {after_sequence} were asked; the first one that is kept is {first_sequence}")
+        self.first_sequence = first_sequence
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {"first_sequence": str(self.first_sequence)}
+
+
+class CompletionCancelledError(TokenwireError):
+    """CancelChatCompletion ended the completion."""
+
+    reason = ErrorReason.ERROR_REASON_COMPLETION_CANCELLED
+
+    def __init__(self, completion_id: str) -> None:
+        super().__init__(f"the completion {completion_id!r} was cancelled")
+        self.completion_id = completion_id
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {"completion_id": self.completion_id}
+
+
+class DeadlineExceededError(TokenwireError):
+    """The deadline of the call was over before the answer was done."""
+
+    reason = ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED
+
+
+class SlowConsumerError(TokenwireError):
+    """The reader of a stream takes its events too slowly. `last_sequence` is that of the last event it was sent."""
+
+    reason = ErrorReason.ERROR_REASON_SLOW_CONSUMER
+
+    def __init__(self, message: str, *, completion_id: str, last_sequence: int) -> None:
+        super().__init__(message)
+        self.completion_id = completion_id
+        self.last_sequence = last_sequence
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {"completion_id": self.completion_id, "last_sequence": str(self.last_sequence)}
+
+
+class UnavailableError(TokenwireError):
+    """Refused; the same request may work after `retry_after_s` seconds, and never on this server where it is None."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
@@ -201,6 +320,33 @@ class QueueFullError(UnavailableError):
     """Too many requests are waiting."""
 
     reason = ErrorReason.ERROR_REASON_QUEUE_FULL
+
+
+class QueueTimeoutError(UnavailableError):
+    """`max_queue_time` was over before the generation began."""
+
+    reason = ErrorReason.ERROR_REASON_QUEUE_TIMEOUT
+
+
+class DeadlineUnattainableError(UnavailableError):
+    """The generation cannot begin before the deadline of the call."""
+
+    reason = ErrorReason.ERROR_REASON_DEADLINE_UNATTAINABLE
+
+    def __init__(self, *, estimated_wait_s: float, time_left_s: float) -> None:
+        super().__init__(
+            f"the generation would begin in about {estimated_wait_s:.1f} s; the deadline is in {time_left_s:.1f} s",
+            retry_after_s=None,
+        )
+        self.estimated_wait_s = estimated_wait_s
+        self.time_left_s = time_left_s
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {
+            "estimated_wait_ms": str(round(self.estimated_wait_s * 1000)),
+            "time_left_ms": str(round(self.time_left_s * 1000)),
+        }
 
 
 class ModelLoadingError(UnavailableError):
@@ -213,6 +359,18 @@ class DrainingError(UnavailableError):
     """The server is shutting down."""
 
     reason = ErrorReason.ERROR_REASON_DRAINING
+
+
+class RateLimitedError(TokenwireError):
+    """The rate or concurrency of an API key is used up; it may work after `retry_after_s` seconds."""
+
+    reason = ErrorReason.ERROR_REASON_RATE_LIMITED
+
+    def __init__(self, message: str, *, subject: str, retry_after_s: float) -> None:
+        """`subject` is whose limit it is, and which: `key:alice/requests_per_minute`."""
+        super().__init__(message)
+        self.subject = subject
+        self.retry_after_s = retry_after_s
 
 
 class EngineFaultError(TokenwireError):

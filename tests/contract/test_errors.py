@@ -33,10 +33,13 @@ from tokenwire.errors import (
 from tokenwire.rpc.interceptor import ErrorInterceptor
 from tokenwire.rpc.status import DETAILS_KEY, MAX_DETAILS_BYTES, MAX_VIOLATIONS, PUSHBACK_KEY, status_of
 from tokenwire.v1.chat_pb2 import (
+    CancelChatCompletionRequest,
+    CancelChatCompletionResponse,
     ChatCompletion,
     ChatCompletionEvent,
     ChatCompletionRequest,
     GetChatCompletionRequest,
+    ResumeChatCompletionRequest,
     StoredChatCompletion,
 )
 from tokenwire.v1.chat_pb2_grpc import ChatServiceServicer, ChatServiceStub, add_ChatServiceServicer_to_server
@@ -81,6 +84,17 @@ class RaisingServicer(ChatServiceServicer):
     async def GetChatCompletion(  # noqa: N802
         self, request: GetChatCompletionRequest, context: Any
     ) -> StoredChatCompletion:
+        raise self.error
+
+    async def ResumeChatCompletion(  # noqa: N802
+        self, request: ResumeChatCompletionRequest, context: Any
+    ) -> AsyncIterator[ChatCompletionEvent]:
+        raise self.error
+        yield
+
+    async def CancelChatCompletion(  # noqa: N802
+        self, request: CancelChatCompletionRequest, context: Any
+    ) -> CancelChatCompletionResponse:
         raise self.error
 
 

@@ -35,7 +35,7 @@ def test_error_table_is_the_one_in_the_code() -> None:
         [
             ErrorReason.Name(reason).removeprefix("ERROR_REASON_"),
             kind.grpc_code.name,
-            str(kind.http_status.value),
+            str(kind.http_status),
         ]
         for reason, kind in ERROR_TABLE.items()
     ]

@@ -156,6 +156,16 @@ class _Chat(chat_pb2_grpc.ChatServiceServicer):
     ) -> Iterator[chat_pb2.ChatCompletionEvent]:
         return self._play(request, context)
 
+    def ResumeChatCompletion(  # noqa: N802
+        self, request: chat_pb2.ResumeChatCompletionRequest, context: grpc.ServicerContext
+    ) -> Iterator[chat_pb2.ChatCompletionEvent]:
+        return self._play(chat_pb2.ChatCompletionRequest(), context)
+
+    def CancelChatCompletion(  # noqa: N802
+        self, request: chat_pb2.CancelChatCompletionRequest, context: grpc.ServicerContext
+    ) -> chat_pb2.CancelChatCompletionResponse:
+        return chat_pb2.CancelChatCompletionResponse(completion_id=request.completion_id)
+
     def _play(
         self, request: chat_pb2.ChatCompletionRequest, context: grpc.ServicerContext
     ) -> Iterator[chat_pb2.ChatCompletionEvent]:

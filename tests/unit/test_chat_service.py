@@ -113,7 +113,7 @@ async def test_while_loading_only_the_list_of_models_answers(engine: FakeEngine)
     for asynchronous in (service.create, service.count_tokens, service.render_prompt):
         with pytest.raises(ModelLoadingError) as caught:
             await asynchronous(request())
-        assert caught.value.retry_after_s > 0
+        assert caught.value.retry_after_s
 
 
 async def test_draining_refuses_new_completions_and_lets_live_ones_end(

@@ -6,6 +6,7 @@ from contextlib import aclosing, contextmanager
 from enum import Enum
 from functools import partial
 
+from tokenwire.chat.caller import ANYONE, Caller
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
 from tokenwire.chat.model import ServedModel
@@ -17,6 +18,7 @@ from tokenwire.chat.validation.request import MISSING_MODEL, check_token_id, val
 from tokenwire.chat.validation.rules import missing
 from tokenwire.engine.protocol import Engine, GenerationRequest
 from tokenwire.errors import (
+    CompletionNotFoundError,
     ConstraintFailedError,
     DrainingError,
     EngineFaultError,
@@ -27,10 +29,13 @@ from tokenwire.errors import (
 )
 from tokenwire.stream import StreamFolder
 from tokenwire.v1.chat_pb2 import (
+    CancelChatCompletionRequest,
+    CancelChatCompletionResponse,
     ChatCompletion,
     ChatCompletionEvent,
     ChatCompletionRequest,
     GetChatCompletionRequest,
+    ResumeChatCompletionRequest,
     StoredChatCompletion,
 )
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
@@ -107,7 +112,9 @@ class ChatService:
         """Return when no completion is live."""
         await self._idle.wait()
 
-    async def stream(self, request: ChatCompletionRequest) -> AsyncGenerator[ChatCompletionEvent, None]:
+    async def stream(
+        self, request: ChatCompletionRequest, *, caller: Caller = ANYONE
+    ) -> AsyncGenerator[ChatCompletionEvent, None]:
         """Generate a completion. Errors raise at the first step; closing the generator frees everything."""
         if self._draining:
             raise DrainingError("the server is shutting down", retry_after_s=RETRY_AFTER_S)
@@ -149,15 +156,28 @@ class ChatService:
             generation.abort()
             completion.log(outcome)
 
-    async def create(self, request: ChatCompletionRequest) -> ChatCompletion:
+    async def create(self, request: ChatCompletionRequest, *, caller: Caller = ANYONE) -> ChatCompletion:
         """Generate a completion and return it whole: the fold of `stream()`."""
         folder = StreamFolder()
-        async with aclosing(self.stream(request)) as events:
+        async with aclosing(self.stream(request, caller=caller)) as events:
             async for event in events:
                 folder.add(event)
         return folder.completion
 
-    def get_chat_completion(self, request: GetChatCompletionRequest) -> StoredChatCompletion:
+    async def resume(
+        self, request: ResumeChatCompletionRequest, *, caller: Caller = ANYONE
+    ) -> AsyncGenerator[ChatCompletionEvent, None]:
+        """Go on with a stream."""
+        raise CompletionNotFoundError(request.completion_id)
+        yield
+
+    def cancel(self, request: CancelChatCompletionRequest, *, caller: Caller = ANYONE) -> CancelChatCompletionResponse:
+        """End a live completion."""
+        raise CompletionNotFoundError(request.completion_id)
+
+    def get_chat_completion(
+        self, request: GetChatCompletionRequest, *, caller: Caller = ANYONE
+    ) -> StoredChatCompletion:
         """Read a stored completion again."""
         if not request.completion_id:
             raise InvalidRequestError([missing("completion_id")])

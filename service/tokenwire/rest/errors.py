@@ -14,6 +14,7 @@ from tokenwire.errors import (
     InternalError,
     InvalidRequestError,
     ModelNotFoundError,
+    RateLimitedError,
     TokenwireError,
     UnavailableError,
 )
@@ -64,7 +65,7 @@ def _list_violations(error: InvalidRequestError) -> str:
 async def _on_tokenwire_error(request: Request, exc: Exception) -> Response:
     error = told(exc)
     headers = {}
-    if isinstance(error, UnavailableError):
+    if isinstance(error, (UnavailableError, RateLimitedError)) and error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
 

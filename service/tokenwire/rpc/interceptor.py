@@ -1,6 +1,7 @@
 """The one interceptor of `tokenwire.v1`: parses the request, maps errors to statuses, writes the stream."""
 
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from tokenwire.chat.caller import CURRENT, Caller
 from tokenwire.errors import InternalError, MalformedMessageError, TokenwireError
 from tokenwire.rpc.status import RpcStatus, status_of
 
@@ -41,6 +43,7 @@ def _unary(handler: Handler, method: str) -> Callable[[bytes, Context], Awaitabl
     behavior: Any = handler.unary_unary
 
     async def call(data: bytes, context: Context) -> Message:
+        CURRENT.set(_caller(context))
         try:
             answer: Message = await behavior(_parse(handler, data), context)
             return answer
@@ -56,6 +59,7 @@ def _stream(handler: Handler, method: str) -> Callable[[bytes, Context], Awaitab
     behavior: Any = handler.unary_stream
 
     async def call(data: bytes, context: Context) -> None:
+        CURRENT.set(_caller(context))
         try:
             events: AsyncGenerator[Message, None] = behavior(_parse(handler, data), context)
             async with aclosing(events):
@@ -67,6 +71,12 @@ def _stream(handler: Handler, method: str) -> Callable[[bytes, Context], Awaitab
         await context.abort(status.code, status.message, status.trailers)
 
     return call
+
+
+def _caller(context: Context) -> Caller:
+    """Who calls."""
+    time_left_s = context.time_remaining()
+    return Caller(deadline_s=None if time_left_s is None else time.monotonic() + time_left_s)
 
 
 def _parse(handler: Handler, data: bytes) -> Message:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from tokenwire.chat.caller import CURRENT
 from tokenwire.chat.service import ChatService
 from tokenwire.v1 import chat_pb2, chat_pb2_grpc, models_pb2, models_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 
@@ -22,19 +23,31 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     async def CreateChatCompletion(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> chat_pb2.ChatCompletion:
-        return await self._service.create(request)
+        return await self._service.create(request, caller=CURRENT.get())
 
     async def StreamChatCompletion(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> AsyncIterator[chat_pb2.ChatCompletionEvent]:
-        async with aclosing(self._service.stream(request)) as events:
+        async with aclosing(self._service.stream(request, caller=CURRENT.get())) as events:
+            async for event in events:
+                yield event
+
+    async def ResumeChatCompletion(  # noqa: N802
+        self, request: chat_pb2.ResumeChatCompletionRequest, context: Context
+    ) -> AsyncIterator[chat_pb2.ChatCompletionEvent]:
+        async with aclosing(self._service.resume(request, caller=CURRENT.get())) as events:
             async for event in events:
                 yield event
 
     async def GetChatCompletion(  # noqa: N802
         self, request: chat_pb2.GetChatCompletionRequest, context: Context
     ) -> chat_pb2.StoredChatCompletion:
-        return self._service.get_chat_completion(request)
+        return self._service.get_chat_completion(request, caller=CURRENT.get())
+
+    async def CancelChatCompletion(  # noqa: N802
+        self, request: chat_pb2.CancelChatCompletionRequest, context: Context
+    ) -> chat_pb2.CancelChatCompletionResponse:
+        return self._service.cancel(request, caller=CURRENT.get())
 
 
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):

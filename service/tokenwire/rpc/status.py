@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 from google.protobuf.message import Message
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from tokenwire.errors import (
@@ -18,6 +18,7 @@ from tokenwire.errors import (
     CompletionNotFoundError,
     InvalidRequestError,
     ModelNotFoundError,
+    RateLimitedError,
     TokenwireError,
     UnavailableError,
     Violation,
@@ -66,14 +67,25 @@ def status_of(error: TokenwireError) -> RpcStatus:
         case CompletionNotFoundError():
             name = _cut(error.completion_id, _MAX_TEXT_BYTES)
             details.append(ResourceInfo(resource_type="tokenwire.v1.ChatCompletion", resource_name=name))
-        case UnavailableError():
-            retry = RetryInfo()
-            retry.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
-            details.append(retry)
+        case UnavailableError(retry_after_s=None):
+            trailers.append((PUSHBACK_KEY, "-1"))
+        case UnavailableError(retry_after_s=float() | int() as retry_after_s):
+            details.append(retry := _retry(retry_after_s))
+            trailers.append((PUSHBACK_KEY, str(retry.retry_delay.ToMilliseconds())))
+        case RateLimitedError():
+            quota = QuotaFailure()
+            quota.violations.add(subject=_cut(error.subject, _MAX_TEXT_BYTES), description=message)
+            details += [quota, retry := _retry(error.retry_after_s)]
             trailers.append((PUSHBACK_KEY, str(retry.retry_delay.ToMilliseconds())))
     code = error.kind.grpc_code
     trailers.append((DETAILS_KEY, _serialized(code, message, details)))
     return RpcStatus(code, message, tuple(trailers))
+
+
+def _retry(after_s: float) -> RetryInfo:
+    retry = RetryInfo()
+    retry.retry_delay.FromMilliseconds(math.ceil(after_s * 1000))
+    return retry
 
 
 def _serialized(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> bytes:

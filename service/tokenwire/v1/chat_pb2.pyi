@@ -21,6 +21,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _OnDeadline:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnDeadlineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDeadline.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_DEADLINE_UNSPECIFIED: _OnDeadline.ValueType  # 0
+    """As fail."""
+    ON_DEADLINE_FAIL: _OnDeadline.ValueType  # 1
+    """The call ends with DEADLINE_EXCEEDED."""
+    ON_DEADLINE_RETURN_PARTIAL: _OnDeadline.ValueType  # 2
+    """A little before the deadline the choices that are not done finish with FINISH_REASON_TIME_LIMIT, so that the answer
+    arrives in time.
+    """
+
+class OnDeadline(_OnDeadline, metaclass=_OnDeadlineEnumTypeWrapper):
+    """What happens when the deadline of a call comes near."""
+
+ON_DEADLINE_UNSPECIFIED: OnDeadline.ValueType  # 0
+"""As fail."""
+ON_DEADLINE_FAIL: OnDeadline.ValueType  # 1
+"""The call ends with DEADLINE_EXCEEDED."""
+ON_DEADLINE_RETURN_PARTIAL: OnDeadline.ValueType  # 2
+"""A little before the deadline the choices that are not done finish with FINISH_REASON_TIME_LIMIT, so that the answer
+arrives in time.
+"""
+Global___OnDeadline: _TypeAlias = OnDeadline  # noqa: Y015
+
+class _OnDisconnect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnDisconnectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDisconnect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_DISCONNECT_UNSPECIFIED: _OnDisconnect.ValueType  # 0
+    """As cancel."""
+    ON_DISCONNECT_CANCEL: _OnDisconnect.ValueType  # 1
+    """The completion ends at once."""
+    ON_DISCONNECT_DETACH: _OnDisconnect.ValueType  # 2
+    """The completion goes on: ResumeChatCompletion gives what was missed, CancelChatCompletion ends it."""
+
+class OnDisconnect(_OnDisconnect, metaclass=_OnDisconnectEnumTypeWrapper):
+    """What happens when the connection of a call ends before the answer. A call that its client cancels looks the same."""
+
+ON_DISCONNECT_UNSPECIFIED: OnDisconnect.ValueType  # 0
+"""As cancel."""
+ON_DISCONNECT_CANCEL: OnDisconnect.ValueType  # 1
+"""The completion ends at once."""
+ON_DISCONNECT_DETACH: OnDisconnect.ValueType  # 2
+"""The completion goes on: ResumeChatCompletion gives what was missed, CancelChatCompletion ends it."""
+Global___OnDisconnect: _TypeAlias = OnDisconnect  # noqa: Y015
+
 class _ServiceTier:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -133,6 +185,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """`max_completion_tokens` or the end of the context."""
     FINISH_REASON_TOOL_CALLS: _FinishReason.ValueType  # 3
     """The model calls tools, by its own choice or because some call was required."""
+    FINISH_REASON_TIME_LIMIT: _FinishReason.ValueType  # 4
+    """`time_budget`, or the deadline with ON_DEADLINE_RETURN_PARTIAL."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why a choice ended."""
@@ -147,7 +201,49 @@ FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """`max_completion_tokens` or the end of the context."""
 FINISH_REASON_TOOL_CALLS: FinishReason.ValueType  # 3
 """The model calls tools, by its own choice or because some call was required."""
+FINISH_REASON_TIME_LIMIT: FinishReason.ValueType  # 4
+"""`time_budget`, or the deadline with ON_DEADLINE_RETURN_PARTIAL."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
+
+class _CompletionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompletionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CompletionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPLETION_STATE_UNSPECIFIED: _CompletionState.ValueType  # 0
+    """Never sent."""
+    COMPLETION_STATE_QUEUED: _CompletionState.ValueType  # 1
+    """It waits for its turn."""
+    COMPLETION_STATE_RUNNING: _CompletionState.ValueType  # 2
+    """It is generated."""
+    COMPLETION_STATE_RECOVERING: _CompletionState.ValueType  # 3
+    """The engine is being restarted after a fault; generation goes on after that where it was."""
+    COMPLETION_STATE_COMPLETED: _CompletionState.ValueType  # 4
+    """All choices have finished."""
+    COMPLETION_STATE_CANCELLED: _CompletionState.ValueType  # 5
+    """It was cancelled."""
+    COMPLETION_STATE_FAILED: _CompletionState.ValueType  # 6
+    """It failed."""
+
+class CompletionState(_CompletionState, metaclass=_CompletionStateEnumTypeWrapper):
+    """Where a completion is in its life."""
+
+COMPLETION_STATE_UNSPECIFIED: CompletionState.ValueType  # 0
+"""Never sent."""
+COMPLETION_STATE_QUEUED: CompletionState.ValueType  # 1
+"""It waits for its turn."""
+COMPLETION_STATE_RUNNING: CompletionState.ValueType  # 2
+"""It is generated."""
+COMPLETION_STATE_RECOVERING: CompletionState.ValueType  # 3
+"""The engine is being restarted after a fault; generation goes on after that where it was."""
+COMPLETION_STATE_COMPLETED: CompletionState.ValueType  # 4
+"""All choices have finished."""
+COMPLETION_STATE_CANCELLED: CompletionState.ValueType  # 5
+"""It was cancelled."""
+COMPLETION_STATE_FAILED: CompletionState.ValueType  # 6
+"""It failed."""
+Global___CompletionState: _TypeAlias = CompletionState  # noqa: Y015
 
 @_typing.final
 class ChatCompletionRequest(_message.Message):
@@ -230,6 +326,7 @@ class ChatCompletionRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     EXECUTION_POLICY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of a served model, as `ModelService.ListModels` gives it. Required. Unknown: NOT_FOUND."""
     temperature: _builtins.float
@@ -293,6 +390,11 @@ class ChatCompletionRequest(_message.Message):
     """
     store: _builtins.bool
     """Keep the completion, so that GetChatCompletion can read it for a while; default false."""
+    request_id: _builtins.str
+    """Makes the request idempotent: while the first completion of this caller with this id is live or retained, a request
+    with the same id and body attaches to it instead of generating again: a stream from its start, a unary call to its
+    end. Another body is ALREADY_EXISTS (REQUEST_ID_CONFLICT). 1 to 128 printable ASCII characters; default: none.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
         """The conversation so far, oldest first. Required, at least one message."""
@@ -378,10 +480,11 @@ class ChatCompletionRequest(_message.Message):
         user: _builtins.str = ...,
         store: _builtins.bool = ...,
         execution_policy: Global___ExecutionPolicy | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_max_completion_tokens", b"_max_completion_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_logprobs", b"_prompt_logprobs", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "execution_policy", b"execution_policy", "frequency_penalty", b"frequency_penalty", "max_completion_tokens", b"max_completion_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "prompt_logprobs", b"prompt_logprobs", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_max_completion_tokens", b"_max_completion_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_logprobs", b"_prompt_logprobs", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "bad_words", b"bad_words", "chat_template_kwargs", b"chat_template_kwargs", "execution_policy", b"execution_policy", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "prompt_logprobs", b"prompt_logprobs", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "store", b"store", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_max_completion_tokens", b"_max_completion_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_logprobs", b"_prompt_logprobs", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "bad_words", b"bad_words", "chat_template_kwargs", b"chat_template_kwargs", "execution_policy", b"execution_policy", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "prompt_logprobs", b"prompt_logprobs", "repetition_penalty", b"repetition_penalty", "request_id", b"request_id", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "store", b"store", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -449,18 +552,51 @@ class ExecutionPolicy(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    TIME_BUDGET_FIELD_NUMBER: _builtins.int
+    ON_DEADLINE_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    RETAIN_FOR_FIELD_NUMBER: _builtins.int
     priority: _builtins.int
     """Requests of higher priority run before those of lower, and are the last to give up memory. In [-100, 100].
     Default: that of the service tier (flex -10, default 0, priority 10).
     """
+    on_deadline: Global___OnDeadline.ValueType
+    """What happens when the deadline of the call comes near. Default: fail."""
+    on_disconnect: Global___OnDisconnect.ValueType
+    """What happens when the connection of the call ends before the answer. Default: cancel."""
+    @_builtins.property
+    def max_queue_time(self) -> _duration_pb2.Duration:
+        """Most time that the request may wait before its generation begins, above 0; then UNAVAILABLE (QUEUE_TIMEOUT).
+        Default: no bound.
+        """
+
+    @_builtins.property
+    def time_budget(self) -> _duration_pb2.Duration:
+        """Most time from acceptance to the last token, above 0. Choices that are not done then finish with
+        FINISH_REASON_TIME_LIMIT and keep what they have. Default: no bound.
+        """
+
+    @_builtins.property
+    def retain_for(self) -> _duration_pb2.Duration:
+        """How long the events of the completion are kept after its end, so that it can be resumed, read, or given again to the
+        same `request_id`; at most `Limits.max_retain_for`. Default: with `on_disconnect` detach or a `request_id`
+        `Limits.default_retain_for`, else none.
+        """
+
     def __init__(
         self,
         *,
         priority: _builtins.int | None = ...,
+        max_queue_time: _duration_pb2.Duration | None = ...,
+        time_budget: _duration_pb2.Duration | None = ...,
+        on_deadline: Global___OnDeadline.ValueType = ...,
+        on_disconnect: Global___OnDisconnect.ValueType = ...,
+        retain_for: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "max_queue_time", b"max_queue_time", "priority", b"priority", "retain_for", b"retain_for", "time_budget", b"time_budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "max_queue_time", b"max_queue_time", "on_deadline", b"on_deadline", "on_disconnect", b"on_disconnect", "priority", b"priority", "retain_for", b"retain_for", "time_budget", b"time_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -1102,6 +1238,7 @@ class Usage(_message.Message):
     TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    WASTED_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens of the prompt, counted once whatever `n` is."""
     completion_tokens: _builtins.int
@@ -1112,6 +1249,10 @@ class Usage(_message.Message):
     """Prompt tokens that were found in the prefix cache."""
     reasoning_tokens: _builtins.int
     """Those of the generated tokens that are reasoning, its tags included."""
+    wasted_tokens: _builtins.int
+    """Tokens that were generated and never delivered, as far as known when this was sent: those after a stop match, and
+    those of a choice that was cancelled or ran out of time. Not among `completion_tokens`.
+    """
     def __init__(
         self,
         *,
@@ -1120,10 +1261,11 @@ class Usage(_message.Message):
         total_tokens: _builtins.int = ...,
         cached_prompt_tokens: _builtins.int = ...,
         reasoning_tokens: _builtins.int = ...,
+        wasted_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_prompt_tokens", b"cached_prompt_tokens", "completion_tokens", b"completion_tokens", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_prompt_tokens", b"cached_prompt_tokens", "completion_tokens", b"completion_tokens", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "total_tokens", b"total_tokens", "wasted_tokens", b"wasted_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1239,9 +1381,10 @@ class ChatCompletionEvent(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     PROMPT_LOGPROBS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position in the completion. Strictly increases; numbers may be left out, for events are merged
-    when they are produced faster than read.
+    """Position in the completion. Strictly increases (but for heartbeats, which repeat the last one); numbers may be left
+    out, for events are merged when they are produced faster than read.
     """
     @_builtins.property
     def started(self) -> Global___Started:
@@ -1263,6 +1406,10 @@ class ChatCompletionEvent(_message.Message):
     def prompt_logprobs(self) -> Global___PromptLogprobs:
         """Log-probabilities of prompt tokens, if they were asked: in prompt order, before the first delta."""
 
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing else to tell for a while. May stand anywhere after `started`, and has the sequence of the event before it."""
+
     def __init__(
         self,
         *,
@@ -1272,16 +1419,57 @@ class ChatCompletionEvent(_message.Message):
         finished: Global___Finished | None = ...,
         completed: Global___Completed | None = ...,
         prompt_logprobs: Global___PromptLogprobs | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "finished", b"finished", "prompt_logprobs", b"prompt_logprobs", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "prompt_logprobs", b"prompt_logprobs", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "finished", b"finished", "prompt_logprobs", b"prompt_logprobs", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "delta", b"delta", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "prompt_logprobs", b"prompt_logprobs", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "finished", "completed", "prompt_logprobs"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "finished", "completed", "prompt_logprobs", "heartbeat"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___ChatCompletionEvent: _TypeAlias = ChatCompletionEvent  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """A sign of life, sent when nothing else was for a while (see `Limits.heartbeat_interval`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    ESTIMATED_WAIT_FIELD_NUMBER: _builtins.int
+    DRAIN_IN_FIELD_NUMBER: _builtins.int
+    state: Global___CompletionState.ValueType
+    """Where the completion is."""
+    queue_position: _builtins.int
+    """While queued: how many requests are to begin before it, 0 or more."""
+    @_builtins.property
+    def estimated_wait(self) -> _duration_pb2.Duration:
+        """While queued: estimated time until its generation begins; absent where there is no estimate."""
+
+    @_builtins.property
+    def drain_in(self) -> _duration_pb2.Duration:
+        """Set while the server is draining: the time until it cuts off what is still live."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___CompletionState.ValueType = ...,
+        queue_position: _builtins.int | None = ...,
+        estimated_wait: _duration_pb2.Duration | None = ...,
+        drain_in: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position", "drain_in", b"drain_in", "estimated_wait", b"estimated_wait", "queue_position", b"queue_position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position", "drain_in", b"drain_in", "estimated_wait", b"estimated_wait", "queue_position", b"queue_position", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__queue_position: _TypeAlias = _typing.Literal["queue_position"]  # noqa: Y015
+    _WhichOneofArgType__queue_position: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_position) -> _WhichOneofReturnType__queue_position | None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class Started(_message.Message):
@@ -1296,6 +1484,7 @@ class Started(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique id of the completion, `chatcmpl-…`."""
     model: _builtins.str
@@ -1306,6 +1495,8 @@ class Started(_message.Message):
     """Tokens of the prompt."""
     service_tier: Global___ServiceTier.ValueType
     """The tier that the request runs in."""
+    resumable: _builtins.bool
+    """Whether ResumeChatCompletion can go on with this stream, on this server process."""
     @_builtins.property
     def created(self) -> _timestamp_pb2.Timestamp:
         """When the request was accepted."""
@@ -1324,10 +1515,11 @@ class Started(_message.Message):
         prompt_tokens: _builtins.int = ...,
         parameters: Global___EffectiveParameters | None = ...,
         service_tier: Global___ServiceTier.ValueType = ...,
+        resumable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "id", b"id", "model", b"model", "parameters", b"parameters", "prompt_tokens", b"prompt_tokens", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "id", b"id", "model", b"model", "parameters", b"parameters", "prompt_tokens", b"prompt_tokens", "resumable", b"resumable", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1494,8 +1686,98 @@ class Completed(_message.Message):
 Global___Completed: _TypeAlias = Completed  # noqa: Y015
 
 @_typing.final
+class ResumeChatCompletionRequest(_message.Message):
+    """Asks for the rest of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """Id of the completion, `chatcmpl-…`. Required."""
+    after_sequence: _builtins.int
+    """The `sequence` of the last event that was received, at least 0; default: none, the stream begins with `started`.
+    A number that no event of the completion has had is INVALID_ARGUMENT.
+    """
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+        after_sequence: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "completion_id", b"completion_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
+    _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+
+Global___ResumeChatCompletionRequest: _TypeAlias = ResumeChatCompletionRequest  # noqa: Y015
+
+@_typing.final
+class CancelChatCompletionRequest(_message.Message):
+    """Asks for the end of a completion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """Id of the completion, `chatcmpl-…`."""
+    request_id: _builtins.str
+    """The `request_id` that its request had."""
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completion_id", b"completion_id", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_id", b"completion_id", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["completion_id", "request_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___CancelChatCompletionRequest: _TypeAlias = CancelChatCompletionRequest  # noqa: Y015
+
+@_typing.final
+class CancelChatCompletionResponse(_message.Message):
+    """What has become of a completion that was to be cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    completion_id: _builtins.str
+    """Id of the completion."""
+    state: Global___CompletionState.ValueType
+    """CANCELLED if it was live, else how it had ended."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """Token counts so far."""
+
+    def __init__(
+        self,
+        *,
+        completion_id: _builtins.str = ...,
+        state: Global___CompletionState.ValueType = ...,
+        usage: Global___Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_id", b"completion_id", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelChatCompletionResponse: _TypeAlias = CancelChatCompletionResponse  # noqa: Y015
+
+@_typing.final
 class GetChatCompletionRequest(_message.Message):
-    """Asks for a stored completion."""
+    """Asks for a completion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1517,7 +1799,7 @@ Global___GetChatCompletionRequest: _TypeAlias = GetChatCompletionRequest  # noqa
 
 @_typing.final
 class StoredChatCompletion(_message.Message):
-    """A stored completion."""
+    """A stored, live or retained completion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1545,11 +1827,14 @@ class StoredChatCompletion(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     user: _builtins.str
     """As in the request."""
+    state: Global___CompletionState.ValueType
+    """Where it is in its life."""
     @_builtins.property
     def completion(self) -> Global___ChatCompletion:
-        """The completion, as CreateChatCompletion gives it."""
+        """The completion, as CreateChatCompletion gives it; of a live one, what there is so far."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -1557,7 +1842,7 @@ class StoredChatCompletion(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when it is kept, unless newer ones need its place."""
+        """Until when it is kept, unless newer ones need its place; absent while it is live."""
 
     def __init__(
         self,
@@ -1566,10 +1851,11 @@ class StoredChatCompletion(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         user: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___CompletionState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "expire_time", b"expire_time", "metadata", b"metadata", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion", b"completion", "expire_time", b"expire_time", "metadata", b"metadata", "state", b"state", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

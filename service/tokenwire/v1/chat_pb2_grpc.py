@@ -28,7 +28,7 @@ if _version_not_supported:
 class ChatServiceStub:
     """Chat with a served model.
 
-    Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
+    Errors of the calls that generate (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
     UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
     FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
@@ -50,17 +50,27 @@ class ChatServiceStub:
                 request_serializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionRequest.SerializeToString,
                 response_deserializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.FromString,
                 _registered_method=True)
+        self.ResumeChatCompletion = channel.unary_stream(
+                '/tokenwire.v1.ChatService/ResumeChatCompletion',
+                request_serializer=tokenwire_dot_v1_dot_chat__pb2.ResumeChatCompletionRequest.SerializeToString,
+                response_deserializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.FromString,
+                _registered_method=True)
         self.GetChatCompletion = channel.unary_unary(
                 '/tokenwire.v1.ChatService/GetChatCompletion',
                 request_serializer=tokenwire_dot_v1_dot_chat__pb2.GetChatCompletionRequest.SerializeToString,
                 response_deserializer=tokenwire_dot_v1_dot_chat__pb2.StoredChatCompletion.FromString,
+                _registered_method=True)
+        self.CancelChatCompletion = channel.unary_unary(
+                '/tokenwire.v1.ChatService/CancelChatCompletion',
+                request_serializer=tokenwire_dot_v1_dot_chat__pb2.CancelChatCompletionRequest.SerializeToString,
+                response_deserializer=tokenwire_dot_v1_dot_chat__pb2.CancelChatCompletionResponse.FromString,
                 _registered_method=True)
 
 
 class ChatServiceServicer:
     """Chat with a served model.
 
-    Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
+    Errors of the calls that generate (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
     UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
     FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
@@ -86,9 +96,28 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeChatCompletion(self, request, context):
+        """Goes on with the stream of a completion after a dropped connection: the events after `after_sequence`, as the first
+        stream would have given them, and those that are still to come.
+        NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept (see `Started.resumable`) or is another caller's;
+        OUT_OF_RANGE (RESUME_WINDOW_EXPIRED) if the events after `after_sequence` are not all kept any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetChatCompletion(self, request, context):
-        """Reads a completion that was generated with `store` again.
-        NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+        """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+        NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
+        time. A completion that failed gives its error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelChatCompletion(self, request, context):
+        """Ends a live completion of the caller's: its place in the batch and its memory are free within one engine step, and
+        its streams end with CANCELLED. Harmless if it has ended already. NOT_FOUND (COMPLETION_NOT_FOUND) if it is unknown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,10 +136,20 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     request_deserializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionRequest.FromString,
                     response_serializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.SerializeToString,
             ),
+            'ResumeChatCompletion': grpc.unary_stream_rpc_method_handler(
+                    servicer.ResumeChatCompletion,
+                    request_deserializer=tokenwire_dot_v1_dot_chat__pb2.ResumeChatCompletionRequest.FromString,
+                    response_serializer=tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.SerializeToString,
+            ),
             'GetChatCompletion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetChatCompletion,
                     request_deserializer=tokenwire_dot_v1_dot_chat__pb2.GetChatCompletionRequest.FromString,
                     response_serializer=tokenwire_dot_v1_dot_chat__pb2.StoredChatCompletion.SerializeToString,
+            ),
+            'CancelChatCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelChatCompletion,
+                    request_deserializer=tokenwire_dot_v1_dot_chat__pb2.CancelChatCompletionRequest.FromString,
+                    response_serializer=tokenwire_dot_v1_dot_chat__pb2.CancelChatCompletionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -123,7 +162,7 @@ def add_ChatServiceServicer_to_server(servicer, server):
 class ChatService:
     """Chat with a served model.
 
-    Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
+    Errors of the calls that generate (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
     UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
     FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
@@ -184,6 +223,33 @@ class ChatService:
             _registered_method=True)
 
     @staticmethod
+    def ResumeChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tokenwire.v1.ChatService/ResumeChatCompletion',
+            tokenwire_dot_v1_dot_chat__pb2.ResumeChatCompletionRequest.SerializeToString,
+            tokenwire_dot_v1_dot_chat__pb2.ChatCompletionEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetChatCompletion(request,
             target,
             options=(),
@@ -200,6 +266,33 @@ class ChatService:
             '/tokenwire.v1.ChatService/GetChatCompletion',
             tokenwire_dot_v1_dot_chat__pb2.GetChatCompletionRequest.SerializeToString,
             tokenwire_dot_v1_dot_chat__pb2.StoredChatCompletion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelChatCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenwire.v1.ChatService/CancelChatCompletion',
+            tokenwire_dot_v1_dot_chat__pb2.CancelChatCompletionRequest.SerializeToString,
+            tokenwire_dot_v1_dot_chat__pb2.CancelChatCompletionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class ChatServiceStub:
     """Chat with a served model.
 
-    Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
+    Errors of the calls that generate (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
     UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
     FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
@@ -51,16 +51,27 @@ class ChatServiceStub:
     never an event. A stream that ends OK without `completed` is a server bug.
     Cancelling the call frees its place in the batch and its memory within one engine step.
     """
+    ResumeChatCompletion: _grpc.UnaryStreamMultiCallable[_chat_pb2.ResumeChatCompletionRequest, _chat_pb2.ChatCompletionEvent]
+    """Goes on with the stream of a completion after a dropped connection: the events after `after_sequence`, as the first
+    stream would have given them, and those that are still to come.
+    NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept (see `Started.resumable`) or is another caller's;
+    OUT_OF_RANGE (RESUME_WINDOW_EXPIRED) if the events after `after_sequence` are not all kept any more.
+    """
     GetChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetChatCompletionRequest, _chat_pb2.StoredChatCompletion]
-    """Reads a completion that was generated with `store` again.
-    NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+    """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+    NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
+    time. A completion that failed gives its error.
+    """
+    CancelChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_pb2.CancelChatCompletionRequest, _chat_pb2.CancelChatCompletionResponse]
+    """Ends a live completion of the caller's: its place in the batch and its memory are free within one engine step, and
+    its streams end with CANCELLED. Harmless if it has ended already. NOT_FOUND (COMPLETION_NOT_FOUND) if it is unknown.
     """
 
 @_typing.type_check_only
 class ChatServiceAsyncStub(ChatServiceStub):
     """Chat with a served model.
 
-    Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
+    Errors of the calls that generate (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
     UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
     FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
@@ -79,15 +90,26 @@ class ChatServiceAsyncStub(ChatServiceStub):
     never an event. A stream that ends OK without `completed` is a server bug.
     Cancelling the call frees its place in the batch and its memory within one engine step.
     """
+    ResumeChatCompletion: _aio.UnaryStreamMultiCallable[_chat_pb2.ResumeChatCompletionRequest, _chat_pb2.ChatCompletionEvent]  # type: ignore[assignment]
+    """Goes on with the stream of a completion after a dropped connection: the events after `after_sequence`, as the first
+    stream would have given them, and those that are still to come.
+    NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept (see `Started.resumable`) or is another caller's;
+    OUT_OF_RANGE (RESUME_WINDOW_EXPIRED) if the events after `after_sequence` are not all kept any more.
+    """
     GetChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetChatCompletionRequest, _chat_pb2.StoredChatCompletion]  # type: ignore[assignment]
-    """Reads a completion that was generated with `store` again.
-    NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+    """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+    NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
+    time. A completion that failed gives its error.
+    """
+    CancelChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_pb2.CancelChatCompletionRequest, _chat_pb2.CancelChatCompletionResponse]  # type: ignore[assignment]
+    """Ends a live completion of the caller's: its place in the batch and its memory are free within one engine step, and
+    its streams end with CANCELLED. Harmless if it has ended already. NOT_FOUND (COMPLETION_NOT_FOUND) if it is unknown.
     """
 
 class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     """Chat with a served model.
 
-    Errors of both calls (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
+    Errors of the calls that generate (reason in `google.rpc.ErrorInfo`, see `ErrorReason`):
     INVALID_ARGUMENT with every violation in one `google.rpc.BadRequest`, NOT_FOUND for an unknown model,
     UNAVAILABLE with `google.rpc.RetryInfo` while loading, draining or full, INTERNAL for an engine fault,
     FAILED_PRECONDITION where the parameters leave no token that a constrained answer could go on with.
@@ -118,13 +140,36 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ResumeChatCompletion(
+        self,
+        request: _chat_pb2.ResumeChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatCompletionEvent], _abc.AsyncIterator[_chat_pb2.ChatCompletionEvent]]:
+        """Goes on with the stream of a completion after a dropped connection: the events after `after_sequence`, as the first
+        stream would have given them, and those that are still to come.
+        NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept (see `Started.resumable`) or is another caller's;
+        OUT_OF_RANGE (RESUME_WINDOW_EXPIRED) if the events after `after_sequence` are not all kept any more.
+        """
+
+    @_abc_1.abstractmethod
     def GetChatCompletion(
         self,
         request: _chat_pb2.GetChatCompletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.StoredChatCompletion, _abc.Awaitable[_chat_pb2.StoredChatCompletion]]:
-        """Reads a completion that was generated with `store` again.
-        NOT_FOUND (COMPLETION_NOT_FOUND) if it was not stored, or is gone: stores are bounded in number, size and time.
+        """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+        NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
+        time. A completion that failed gives its error.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelChatCompletion(
+        self,
+        request: _chat_pb2.CancelChatCompletionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.CancelChatCompletionResponse, _abc.Awaitable[_chat_pb2.CancelChatCompletionResponse]]:
+        """Ends a live completion of the caller's: its place in the batch and its memory are free within one engine step, and
+        its streams end with CANCELLED. Harmless if it has ended already. NOT_FOUND (COMPLETION_NOT_FOUND) if it is unknown.
         """
 
 def add_ChatServiceServicer_to_server(servicer: ChatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tokenwire/v1/errors.proto\x12\x0ctokenwire.v1*\xbd\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x01\x12(\n$ERROR_REASON_CONTEXT_LENGTH_EXCEEDED\x10\x02\x12\"\n\x1e\x45RROR_REASON_MALFORMED_MESSAGE\x10\x03\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x04\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\x05\x12\x1e\n\x1a\x45RROR_REASON_MODEL_LOADING\x10\x06\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x07\x12\x1d\n\x19\x45RROR_REASON_ENGINE_FAULT\x10\x08\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\t\x12#\n\x1f\x45RROR_REASON_CONSTRAINT_INVALID\x10\n\x12\"\n\x1e\x45RROR_REASON_CONSTRAINT_FAILED\x10\x0b\x12%\n!ERROR_REASON_COMPLETION_NOT_FOUND\x10\x0c\x42O\n\x10\x64\x65v.tokenwire.v1P\x01Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\xaa\x02\x0cTokenwire.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tokenwire/v1/errors.proto\x12\x0ctokenwire.v1*\x9d\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_FIELD_INVALID\x10\x01\x12(\n$ERROR_REASON_CONTEXT_LENGTH_EXCEEDED\x10\x02\x12\"\n\x1e\x45RROR_REASON_MALFORMED_MESSAGE\x10\x03\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x04\x12\x1b\n\x17\x45RROR_REASON_QUEUE_FULL\x10\x05\x12\x1e\n\x1a\x45RROR_REASON_MODEL_LOADING\x10\x06\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x07\x12\x1d\n\x19\x45RROR_REASON_ENGINE_FAULT\x10\x08\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\t\x12#\n\x1f\x45RROR_REASON_CONSTRAINT_INVALID\x10\n\x12\"\n\x1e\x45RROR_REASON_CONSTRAINT_FAILED\x10\x0b\x12%\n!ERROR_REASON_COMPLETION_NOT_FOUND\x10\x0c\x12&\n\"ERROR_REASON_DEADLINE_UNATTAINABLE\x10\r\x12\x1e\n\x1a\x45RROR_REASON_QUEUE_TIMEOUT\x10\x0e\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0f\x12%\n!ERROR_REASON_COMPLETION_CANCELLED\x10\x10\x12$\n ERROR_REASON_REQUEST_ID_CONFLICT\x10\x11\x12&\n\"ERROR_REASON_RESUME_WINDOW_EXPIRED\x10\x12\x12\x1e\n\x1a\x45RROR_REASON_SLOW_CONSUMER\x10\x13\x12\x1c\n\x18\x45RROR_REASON_BAD_API_KEY\x10\x14\x12 \n\x1c\x45RROR_REASON_MODEL_FORBIDDEN\x10\x15\x12\x1d\n\x19\x45RROR_REASON_RATE_LIMITED\x10\x16\x42O\n\x10\x64\x65v.tokenwire.v1P\x01Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\xaa\x02\x0cTokenwire.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tokenwire.v1P\001Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\252\002\014Tokenwire.V1'
   _globals['_ERRORREASON']._serialized_start=44
-  _globals['_ERRORREASON']._serialized_end=489
+  _globals['_ERRORREASON']._serialized_end=841
 # @@protoc_insertion_point(module_scope)

@@ -53,7 +53,33 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     its grammar turned out too complex. Metadata: `completion_id`.
     """
     ERROR_REASON_COMPLETION_NOT_FOUND: _ErrorReason.ValueType  # 12
-    """NOT_FOUND: no such completion is stored; `google.rpc.ResourceInfo` names it."""
+    """NOT_FOUND: no such completion is stored, live or retained; `google.rpc.ResourceInfo` names it."""
+    ERROR_REASON_DEADLINE_UNATTAINABLE: _ErrorReason.ValueType  # 13
+    """UNAVAILABLE, before any work: the generation cannot begin before the deadline of the call. Metadata:
+    `estimated_wait_ms`, `time_left_ms`. `grpc-retry-pushback-ms` is -1: trying again here is of no use.
+    """
+    ERROR_REASON_QUEUE_TIMEOUT: _ErrorReason.ValueType  # 14
+    """UNAVAILABLE: `max_queue_time` was over before the generation began; with `google.rpc.RetryInfo`."""
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 15
+    """DEADLINE_EXCEEDED: the deadline of the call was over before the answer was done."""
+    ERROR_REASON_COMPLETION_CANCELLED: _ErrorReason.ValueType  # 16
+    """CANCELLED: CancelChatCompletion ended the completion. Metadata: `completion_id`."""
+    ERROR_REASON_REQUEST_ID_CONFLICT: _ErrorReason.ValueType  # 17
+    """ALREADY_EXISTS: the `request_id` is in use for a request with another body."""
+    ERROR_REASON_RESUME_WINDOW_EXPIRED: _ErrorReason.ValueType  # 18
+    """OUT_OF_RANGE: events after `after_sequence` are not kept any more. Metadata: `first_sequence`, the first one kept."""
+    ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 19
+    """RESOURCE_EXHAUSTED: the reader of the stream is too slow. Metadata: `completion_id`, `last_sequence`, the last one
+    that was sent.
+    """
+    ERROR_REASON_BAD_API_KEY: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED: no API key, or one that is not known."""
+    ERROR_REASON_MODEL_FORBIDDEN: _ErrorReason.ValueType  # 21
+    """PERMISSION_DENIED: the API key does not allow this model, or this call."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 22
+    """RESOURCE_EXHAUSTED: the rate or concurrency of the API key is used up; `google.rpc.QuotaFailure` says which one,
+    `google.rpc.RetryInfo` when to try again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Sent in `google.rpc.ErrorInfo.reason` as the name without `ERROR_REASON_`,
@@ -91,5 +117,31 @@ ERROR_REASON_CONSTRAINT_FAILED: ErrorReason.ValueType  # 11
 its grammar turned out too complex. Metadata: `completion_id`.
 """
 ERROR_REASON_COMPLETION_NOT_FOUND: ErrorReason.ValueType  # 12
-"""NOT_FOUND: no such completion is stored; `google.rpc.ResourceInfo` names it."""
+"""NOT_FOUND: no such completion is stored, live or retained; `google.rpc.ResourceInfo` names it."""
+ERROR_REASON_DEADLINE_UNATTAINABLE: ErrorReason.ValueType  # 13
+"""UNAVAILABLE, before any work: the generation cannot begin before the deadline of the call. Metadata:
+`estimated_wait_ms`, `time_left_ms`. `grpc-retry-pushback-ms` is -1: trying again here is of no use.
+"""
+ERROR_REASON_QUEUE_TIMEOUT: ErrorReason.ValueType  # 14
+"""UNAVAILABLE: `max_queue_time` was over before the generation began; with `google.rpc.RetryInfo`."""
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 15
+"""DEADLINE_EXCEEDED: the deadline of the call was over before the answer was done."""
+ERROR_REASON_COMPLETION_CANCELLED: ErrorReason.ValueType  # 16
+"""CANCELLED: CancelChatCompletion ended the completion. Metadata: `completion_id`."""
+ERROR_REASON_REQUEST_ID_CONFLICT: ErrorReason.ValueType  # 17
+"""ALREADY_EXISTS: the `request_id` is in use for a request with another body."""
+ERROR_REASON_RESUME_WINDOW_EXPIRED: ErrorReason.ValueType  # 18
+"""OUT_OF_RANGE: events after `after_sequence` are not kept any more. Metadata: `first_sequence`, the first one kept."""
+ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 19
+"""RESOURCE_EXHAUSTED: the reader of the stream is too slow. Metadata: `completion_id`, `last_sequence`, the last one
+that was sent.
+"""
+ERROR_REASON_BAD_API_KEY: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED: no API key, or one that is not known."""
+ERROR_REASON_MODEL_FORBIDDEN: ErrorReason.ValueType  # 21
+"""PERMISSION_DENIED: the API key does not allow this model, or this call."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 22
+"""RESOURCE_EXHAUSTED: the rate or concurrency of the API key is used up; `google.rpc.QuotaFailure` says which one,
+`google.rpc.RetryInfo` when to try again.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

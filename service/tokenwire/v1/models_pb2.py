@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tokenwire.v1 import chat_pb2 as tokenwire_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tokenwire/v1/models.proto\x12\x0ctokenwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tokenwire/v1/chat.proto\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.tokenwire.v1.Model\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xad\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12system_fingerprint\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x07 \x01(\x05\x12\x16\n\x0e\x63ontext_length\x18\x08 \x01(\x05\x12\x17\n\x0fkv_cache_tokens\x18\t \x01(\x03\x12$\n\x06limits\x18\n \x01(\x0b\x32\x14.tokenwire.v1.Limits\x12\x33\n\x08\x64\x65\x66\x61ults\x18\x0b \x01(\x0b\x32!.tokenwire.v1.EffectiveParameters\x12\x1c\n\x14\x63hat_template_sha256\x18\x0c \x01(\t\x12\x18\n\x10tokenizer_sha256\x18\r \x01(\t\x12\x13\n\x0btool_syntax\x18\x0e \x01(\t\x12\x11\n\treasoning\x18\x0f \x01(\x08\x12\x15\n\rdeterministic\x18\x10 \x01(\x08\"\xda\x01\n\x06Limits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x05\x12\r\n\x05max_n\x18\x02 \x01(\x05\x12\x10\n\x08max_stop\x18\x03 \x01(\x05\x12\x18\n\x10max_top_logprobs\x18\x04 \x01(\x05\x12\x1a\n\x12max_stop_token_ids\x18\x05 \x01(\x05\x12\x1a\n\x12max_queued_choices\x18\x06 \x01(\x05\x12\x11\n\tmax_tools\x18\x07 \x01(\x05\x12\x15\n\rmax_bad_words\x18\x08 \x01(\x05\x12\x18\n\x10max_schema_bytes\x18\t \x01(\x05\x32\x9f\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.tokenwire.v1.ListModelsRequest\x1a .tokenwire.v1.ListModelsResponse\x12>\n\x08GetModel\x12\x1d.tokenwire.v1.GetModelRequest\x1a\x13.tokenwire.v1.ModelBO\n\x10\x64\x65v.tokenwire.v1P\x01Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\xaa\x02\x0cTokenwire.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tokenwire/v1/models.proto\x12\x0ctokenwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17tokenwire/v1/chat.proto\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.tokenwire.v1.Model\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xad\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x07\x63reated\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12system_fingerprint\x18\x03 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x07 \x01(\x05\x12\x16\n\x0e\x63ontext_length\x18\x08 \x01(\x05\x12\x17\n\x0fkv_cache_tokens\x18\t \x01(\x03\x12$\n\x06limits\x18\n \x01(\x0b\x32\x14.tokenwire.v1.Limits\x12\x33\n\x08\x64\x65\x66\x61ults\x18\x0b \x01(\x0b\x32!.tokenwire.v1.EffectiveParameters\x12\x1c\n\x14\x63hat_template_sha256\x18\x0c \x01(\t\x12\x18\n\x10tokenizer_sha256\x18\r \x01(\t\x12\x13\n\x0btool_syntax\x18\x0e \x01(\t\x12\x11\n\treasoning\x18\x0f \x01(\x08\x12\x15\n\rdeterministic\x18\x10 \x01(\x08\"\x96\x03\n\x06Limits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x05\x12\r\n\x05max_n\x18\x02 \x01(\x05\x12\x10\n\x08max_stop\x18\x03 \x01(\x05\x12\x18\n\x10max_top_logprobs\x18\x04 \x01(\x05\x12\x1a\n\x12max_stop_token_ids\x18\x05 \x01(\x05\x12\x1a\n\x12max_queued_choices\x18\x06 \x01(\x05\x12\x11\n\tmax_tools\x18\x07 \x01(\x05\x12\x15\n\rmax_bad_words\x18\x08 \x01(\x05\x12\x18\n\x10max_schema_bytes\x18\t \x01(\x05\x12\x19\n\x11max_queued_tokens\x18\n \x01(\x03\x12\x31\n\x0emax_retain_for\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x64\x65\x66\x61ult_retain_for\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration2\x9f\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.tokenwire.v1.ListModelsRequest\x1a .tokenwire.v1.ListModelsResponse\x12>\n\x08GetModel\x12\x1d.tokenwire.v1.GetModelRequest\x1a\x13.tokenwire.v1.ModelBO\n\x10\x64\x65v.tokenwire.v1P\x01Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\xaa\x02\x0cTokenwire.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +35,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tokenwire.v1.models_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.tokenwire.v1P\001Z*tokenwire.dev/gen/tokenwire/v1;tokenwirev1\252\002\014Tokenwire.V1'
-  _globals['_LISTMODELSREQUEST']._serialized_start=101
-  _globals['_LISTMODELSREQUEST']._serialized_end=120
-  _globals['_LISTMODELSRESPONSE']._serialized_start=122
-  _globals['_LISTMODELSRESPONSE']._serialized_end=179
-  _globals['_GETMODELREQUEST']._serialized_start=181
-  _globals['_GETMODELREQUEST']._serialized_end=213
-  _globals['_MODEL']._serialized_start=216
-  _globals['_MODEL']._serialized_end=645
-  _globals['_LIMITS']._serialized_start=648
-  _globals['_LIMITS']._serialized_end=866
-  _globals['_MODELSERVICE']._serialized_start=869
-  _globals['_MODELSERVICE']._serialized_end=1028
+  _globals['_LISTMODELSREQUEST']._serialized_start=133
+  _globals['_LISTMODELSREQUEST']._serialized_end=152
+  _globals['_LISTMODELSRESPONSE']._serialized_start=154
+  _globals['_LISTMODELSRESPONSE']._serialized_end=211
+  _globals['_GETMODELREQUEST']._serialized_start=213
+  _globals['_GETMODELREQUEST']._serialized_end=245
+  _globals['_MODEL']._serialized_start=248
+  _globals['_MODEL']._serialized_end=677
+  _globals['_LIMITS']._serialized_start=680
+  _globals['_LIMITS']._serialized_end=1086
+  _globals['_MODELSERVICE']._serialized_start=1089
+  _globals['_MODELSERVICE']._serialized_end=1248
 # @@protoc_insertion_point(module_scope)

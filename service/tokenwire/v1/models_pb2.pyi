@@ -5,6 +5,7 @@ The served models: limits, defaults and what identifies them."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -188,6 +189,10 @@ class Limits(_message.Message):
     MAX_TOOLS_FIELD_NUMBER: _builtins.int
     MAX_BAD_WORDS_FIELD_NUMBER: _builtins.int
     MAX_SCHEMA_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_RETAIN_FOR_FIELD_NUMBER: _builtins.int
+    DEFAULT_RETAIN_FOR_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     max_request_bytes: _builtins.int
     """Largest request message, in bytes."""
     max_n: _builtins.int
@@ -206,6 +211,22 @@ class Limits(_message.Message):
     """Most `bad_words`."""
     max_schema_bytes: _builtins.int
     """Longest JSON schema or Lark grammar, in bytes; of a tool's parameters, too."""
+    max_queued_tokens: _builtins.int
+    """Most tokens, of prompts and of the answers that are expected, that may wait or run at once; more are refused with
+    UNAVAILABLE (QUEUE_FULL).
+    """
+    @_builtins.property
+    def max_retain_for(self) -> _duration_pb2.Duration:
+        """Longest `execution_policy.retain_for`."""
+
+    @_builtins.property
+    def default_retain_for(self) -> _duration_pb2.Duration:
+        """What `execution_policy.retain_for` is where completions are retained by default."""
+
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """A stream on which nothing was sent for this long carries a heartbeat."""
+
     def __init__(
         self,
         *,
@@ -218,10 +239,14 @@ class Limits(_message.Message):
         max_tools: _builtins.int = ...,
         max_bad_words: _builtins.int = ...,
         max_schema_bytes: _builtins.int = ...,
+        max_queued_tokens: _builtins.int = ...,
+        max_retain_for: _duration_pb2.Duration | None = ...,
+        default_retain_for: _duration_pb2.Duration | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_retain_for", b"default_retain_for", "heartbeat_interval", b"heartbeat_interval", "max_retain_for", b"max_retain_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bad_words", b"max_bad_words", "max_n", b"max_n", "max_queued_choices", b"max_queued_choices", "max_request_bytes", b"max_request_bytes", "max_schema_bytes", b"max_schema_bytes", "max_stop", b"max_stop", "max_stop_token_ids", b"max_stop_token_ids", "max_tools", b"max_tools", "max_top_logprobs", b"max_top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_retain_for", b"default_retain_for", "heartbeat_interval", b"heartbeat_interval", "max_bad_words", b"max_bad_words", "max_n", b"max_n", "max_queued_choices", b"max_queued_choices", "max_queued_tokens", b"max_queued_tokens", "max_request_bytes", b"max_request_bytes", "max_retain_for", b"max_retain_for", "max_schema_bytes", b"max_schema_bytes", "max_stop", b"max_stop", "max_stop_token_ids", b"max_stop_token_ids", "max_tools", b"max_tools", "max_top_logprobs", b"max_top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

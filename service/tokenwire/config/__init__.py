@@ -1,0 +1,10 @@
+"""The options of the server, each declared once; the command line derives flags, environment and YAML keys."""
+
+from tokenwire.config.checks import parse_size
+from tokenwire.config.engine import EngineConfig
+from tokenwire.config.log import LogConfig
+from tokenwire.config.model import ModelOptions
+from tokenwire.config.serve import ServeConfig
+from tokenwire.config.server import ServerConfig
+
+__all__ = ["EngineConfig", "LogConfig", "ModelOptions", "ServeConfig", "ServerConfig", "parse_size"]
