@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from tokenwire.chat.live.completion import ReaderLimits
+from tokenwire.chat.live.retention import RetentionLimits
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.service import ChatService
 from tokenwire.config import ServeConfig
@@ -23,7 +25,7 @@ class Server:
     """Call `start`, then `drain` for a graceful end, then `stop`, whatever `start` did."""
 
     def __init__(self, config: ServeConfig, engine: Engine) -> None:
-        limits = config.server
+        limits, streams = config.server, config.streams
         self.engine = engine
         self.service = ChatService(
             engine,
@@ -31,6 +33,14 @@ class Server:
             max_request_bytes=limits.max_message_bytes,
             max_stored=limits.max_stored,
             stored_for_s=limits.stored_for_s,
+            retention=RetentionLimits(
+                default_s=streams.retain_for_s, max_s=streams.max_retain_for_s, max_bytes=streams.max_retained_bytes
+            ),
+            readers=ReaderLimits(
+                heartbeat_s=streams.heartbeat_s,
+                max_unread_bytes=streams.max_unread_bytes,
+                max_write_s=streams.max_write_s,
+            ),
         )
         self.port = limits.port
         """gRPC port; the real one once started."""

@@ -1,7 +1,8 @@
 """The grammar of a completion stream: a checker for it, and the folding of a stream into the unary answer.
 
 started prompt_logprobs* (delta | finished)* completed: exactly one `finished` a choice, after its deltas; `sequence`
-strictly increases. In a choice, reasoning comes before content, and one tool call after the other.
+strictly increases. Heartbeats may stand anywhere after `started`, with the sequence of the event before them. In a
+choice, reasoning comes before content, and one tool call after the other.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ class StreamChecker:
         kind = event.WhichOneof("event")
         if self._completed:
             raise StreamGrammarError(f"event {kind!r} after `completed`")
+        if kind == "heartbeat":
+            self._check_heartbeat(event.sequence)
+            return
         if self._sequence is not None and event.sequence <= self._sequence:
             raise StreamGrammarError(f"sequence {event.sequence} after {self._sequence}")
         self._sequence = event.sequence
@@ -47,6 +51,10 @@ class StreamChecker:
         """The stream ended with status OK. Raises `StreamGrammarError` if it was not complete."""
         if not self._completed:
             raise StreamGrammarError("the stream ended OK without `completed`")
+
+    def _check_heartbeat(self, sequence: int) -> None:
+        if sequence != self._sequence:
+            raise StreamGrammarError(f"a heartbeat of sequence {sequence} after {self._sequence}")
 
     def _check_started(self, started: Started) -> None:
         if self._open_choices is not None:

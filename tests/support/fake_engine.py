@@ -138,10 +138,17 @@ class FakeGeneration:
 
     def __post_init__(self) -> None:
         self._live = set(range(self.request.n))
+        self._pending: Step | None = None
+        self._woken = asyncio.Event()
 
     async def receive(self) -> tuple[SequenceOutput, ...]:
-        for step in self.steps:
+        self._woken.clear()
+        while (step := next(self.steps, None) if self._pending is None else self._pending) is not None:
+            self._pending = step  # a wait that is woken or cancelled loses nothing
             await self._pause(step if isinstance(step, asyncio.Event) else None)
+            if self._woken.is_set():
+                return ()
+            self._pending = None
             if isinstance(step, Exception):
                 raise step
             if isinstance(step, asyncio.Event):
@@ -152,15 +159,20 @@ class FakeGeneration:
                 return outputs
         raise AssertionError("the script has no more steps, but a choice is still open")
 
+    def wake(self) -> None:
+        self._woken.set()
+
     def abort(self, index: int | None = None) -> None:
+        if index is None:
+            self.wake()
         self.aborts.append((self.request.request_id, index))
         self._live -= self._live if index is None else {index}
 
     async def _pause(self, gate: asyncio.Event | None) -> None:
-        """Let other tasks run; wait for the gate or the engine's death."""
+        """Let other tasks run; wait for the gate, to be woken, or the engine's death."""
         await asyncio.sleep(0)
         if gate is not None:
-            waits = [asyncio.ensure_future(event.wait()) for event in (gate, self.died)]
+            waits = [asyncio.ensure_future(event.wait()) for event in (gate, self._woken, self.died)]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:

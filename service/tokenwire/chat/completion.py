@@ -142,7 +142,7 @@ class Completion:
         labels = {"user": self._request.user, "metadata": dict(sorted(self._request.metadata.items()))}
         return "".join(f" {name}={json.dumps(label)}" for name, label in labels.items() if label)
 
-    def started(self) -> ChatCompletionEvent:
+    def started(self, *, resumable: bool = False) -> ChatCompletionEvent:
         """The first event."""
         started = Started(
             id=self.id,
@@ -152,6 +152,7 @@ class Completion:
             prompt_tokens=len(self._prompt_token_ids),
             parameters=self._parameters,
             service_tier=self._service_tier,
+            resumable=resumable,
         )
         return ChatCompletionEvent(sequence=0, started=started)
 

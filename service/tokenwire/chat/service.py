@@ -1,14 +1,18 @@
 """The chat service: what every transport calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from enum import Enum
 from functools import partial
 
 from tokenwire.chat.caller import ANYONE, Caller
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
+from tokenwire.chat.live.completion import LiveCompletion, ReaderLimits
+from tokenwire.chat.live.event_log import EventLog
+from tokenwire.chat.live.registry import Entry, Registry
+from tokenwire.chat.live.retention import Retention, RetentionLimits
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
 from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
@@ -16,8 +20,10 @@ from tokenwire.chat.store import CompletionStore
 from tokenwire.chat.validation.limits import MAX_N
 from tokenwire.chat.validation.request import MISSING_MODEL, check_token_id, validate
 from tokenwire.chat.validation.rules import missing
+from tokenwire.chat.validation.targets import check_cancel, check_resume
 from tokenwire.engine.protocol import Engine, GenerationRequest
 from tokenwire.errors import (
+    CompletionCancelledError,
     CompletionNotFoundError,
     ConstraintFailedError,
     DrainingError,
@@ -26,6 +32,8 @@ from tokenwire.errors import (
     ModelLoadingError,
     ModelNotFoundError,
     QueueFullError,
+    ResumeWindowError,
+    TokenwireError,
 )
 from tokenwire.stream import StreamFolder
 from tokenwire.v1.chat_pb2 import (
@@ -34,10 +42,13 @@ from tokenwire.v1.chat_pb2 import (
     ChatCompletion,
     ChatCompletionEvent,
     ChatCompletionRequest,
+    CompletionState,
     GetChatCompletionRequest,
+    Heartbeat,
     ResumeChatCompletionRequest,
     StoredChatCompletion,
 )
+from tokenwire.v1.errors_pb2 import ErrorReason
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
 from tokenwire.v1.tokens_pb2 import (
     CountTokensResponse,
@@ -73,20 +84,22 @@ class ChatService:
         max_request_bytes: int,
         max_stored: int = 1000,
         stored_for_s: float = 3600.0,
+        retention: RetentionLimits = RetentionLimits(),  # noqa: B008 (frozen)
+        readers: ReaderLimits = ReaderLimits(),  # noqa: B008
     ) -> None:
         """`max_queue` bounds the choices that run or wait at once; `max_request_bytes` is told in `Model.limits`;
         `max_stored` completions are kept for at most `stored_for_s` seconds."""
         self._engine = engine
+        self._retention = retention
+        self._readers = readers
+        self._registry = Registry(max_bytes=retention.max_bytes)
         self._store = CompletionStore(max_count=max_stored, max_age_s=stored_for_s)
         self._max_queue = max_queue
         self._max_request_bytes = max_request_bytes
         self._max_n = min(MAX_N, max_queue)
         self._model: ServedModel | None = None
         self._draining = False
-        self._num_completions = 0
         self._num_choices = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     def open(self, model: ServedModel) -> None:
         """Loading → serving."""
@@ -106,55 +119,21 @@ class ChatService:
     @property
     def active(self) -> int:
         """Number of live completions."""
-        return self._num_completions
+        return len(self._registry.live)
 
     async def wait_idle(self) -> None:
         """Return when no completion is live."""
-        await self._idle.wait()
+        await self._registry.wait_idle()
 
     async def stream(
-        self, request: ChatCompletionRequest, *, caller: Caller = ANYONE
+        self, request: ChatCompletionRequest, *, caller: Caller = ANYONE, on_slow: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[ChatCompletionEvent, None]:
-        """Generate a completion. Errors raise at the first step; closing the generator frees everything."""
-        if self._draining:
-            raise DrainingError("the server is shutting down", retry_after_s=RETRY_AFTER_S)
-        model = await self._valid(request)
-        acceptance = Acceptance.now()
-        with self._place(request.n if request.HasField("n") else 1):
-            prepared = await prepare(request, model=model, engine=self._engine)
-            events = self._generate(*_start(acceptance, request, prepared, model=model))
-            stored = StreamFolder() if request.store else None
-            async with aclosing(events):
-                async for event in events:
-                    if stored is not None:
-                        stored.add(event)
-                        # Before the caller has the last event: it may ask at once, and never come back for more.
-                        if event.WhichOneof("event") == "completed":
-                            self._store.add(stored.completion, metadata=request.metadata, user=request.user)
-                    yield event
-
-    async def _generate(
-        self, completion: Completion, request: GenerationRequest
-    ) -> AsyncGenerator[ChatCompletionEvent, None]:
-        """Let the engine work and give the events. Whatever happens, the engine drops the request at the end."""
-        generation = self._engine.generate(request)
-        outcome = "cancelled"
-        try:
-            yield completion.started()
-            while not completion.done:
-                for event in completion.events(await generation.receive(), abort=generation.abort):
-                    yield event
-            outcome = ",".join(completion.finish_reasons)
-            yield completion.completed()
-        except ConstraintFailedError:
-            outcome = "constraint failed"
-            raise
-        except EngineFaultError as error:
-            outcome = "engine fault"
-            raise EngineFaultError(str(error), completion_id=completion.id) from error
-        finally:  # also where the caller went away, at an await (CancelledError) or at a yield (GeneratorExit)
-            generation.abort()
-            completion.log(outcome)
+        """Generate a completion, or attach to the one with the request's `request_id`. Errors raise at the first step;
+        closing the generator ends the completion, unless it detaches. `on_slow` as for `LiveCompletion.read`."""
+        live = await self._registry.attach_or(request, caller, lambda: self._begin(request, caller))
+        async with aclosing(live.read(on_slow=on_slow)) as events:
+            async for event in events:
+                yield event
 
     async def create(self, request: ChatCompletionRequest, *, caller: Caller = ANYONE) -> ChatCompletion:
         """Generate a completion and return it whole: the fold of `stream()`."""
@@ -165,23 +144,82 @@ class ChatService:
         return folder.completion
 
     async def resume(
-        self, request: ResumeChatCompletionRequest, *, caller: Caller = ANYONE
+        self,
+        request: ResumeChatCompletionRequest,
+        *,
+        caller: Caller = ANYONE,
+        on_slow: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[ChatCompletionEvent, None]:
-        """Go on with a stream."""
-        raise CompletionNotFoundError(request.completion_id)
-        yield
+        """Go on with the stream of a live or retained completion after a sequence."""
+        check_resume(request)
+        live = self._registry.find(request.completion_id, caller).live
+        position = live.log.position_after(request.after_sequence if request.HasField("after_sequence") else -1)
+        async with aclosing(live.read(position, on_slow=on_slow)) as events:
+            async for event in events:
+                yield event
 
     def cancel(self, request: CancelChatCompletionRequest, *, caller: Caller = ANYONE) -> CancelChatCompletionResponse:
-        """End a live completion."""
-        raise CompletionNotFoundError(request.completion_id)
+        """End a live completion; tell how an ended one has ended."""
+        check_cancel(request)
+        if request.WhichOneof("target") == "request_id":
+            live = self._registry.find_request(request.request_id, caller)
+        else:
+            live = self._registry.find(request.completion_id, caller).live
+        live.cancel()
+        return CancelChatCompletionResponse(completion_id=live.id, state=live.state, usage=live.completion.usage)
 
     def get_chat_completion(
         self, request: GetChatCompletionRequest, *, caller: Caller = ANYONE
     ) -> StoredChatCompletion:
-        """Read a stored completion again."""
+        """Read a completion: one that is live or retained, as far as it has come, or a stored one."""
         if not request.completion_id:
             raise InvalidRequestError([missing("completion_id")])
-        return self._store.get(request.completion_id)
+        try:
+            return self._registry.find(request.completion_id, caller).read()
+        except (CompletionNotFoundError, ResumeWindowError):
+            return self._store.get(request.completion_id, owner=caller.key_id)
+
+    async def _begin(self, request: ChatCompletionRequest, caller: Caller) -> LiveCompletion:
+        """Let a completion live. Every refusal comes from here."""
+        if self._draining:
+            raise DrainingError("the server is shutting down", retry_after_s=RETRY_AFTER_S)
+        model = await self._valid(request)
+        acceptance = Acceptance.now()
+        place = self._take_place(request.n if request.HasField("n") else 1)
+        try:
+            prepared = await prepare(request, model=model, engine=self._engine)
+            completion, generation = _start(acceptance, request, prepared, model=model)
+        except BaseException:
+            place.release()
+            raise
+        retention = Retention.of(request, self._retention)
+        fold = StreamFolder() if request.store else None
+        live = LiveCompletion(
+            completion,
+            generation,
+            owner=caller.key_id,
+            engine=self._engine,
+            place=place,
+            log=EventLog(on_growth=self._registry.grow),
+            detaches=retention.detaches,
+            keeps=retention.keeps,
+            on_event=None if fold is None else fold.add,
+            on_end=partial(self._ended, request=request, fold=fold),
+            limits=self._readers,
+        )
+        self._registry.add(Entry(live, request, retention.retain_s))
+        live.begin()
+        if live.log.error is not None:
+            raise live.log.error
+        return live
+
+    def _ended(self, live: LiveCompletion, *, request: ChatCompletionRequest, fold: StreamFolder | None) -> None:
+        """A completion has ended, however."""
+        live.completion.log(_outcome(live))
+        if fold is not None and live.state == CompletionState.COMPLETION_STATE_COMPLETED:
+            # Before the caller has the last event: it may ask at once, and never come back for more.
+            self._store.add(fold.completion, owner=live.owner, metadata=request.metadata, user=request.user)
+        self._registry.ended(live)
 
     def list_models(self, request: ListModelsRequest) -> ListModelsResponse:
         """The served models; none while loading."""
@@ -256,8 +294,7 @@ class ChatService:
             model, max_n=self._max_n, max_queue=self._max_queue, max_request_bytes=self._max_request_bytes
         )
 
-    @contextmanager
-    def _place(self, n: int) -> Iterator[None]:
+    def _take_place(self, n: int) -> "_Place":
         """A place in the queue for a completion of `n` choices. Raises `QueueFullError`."""
         if self._num_choices + n > self._max_queue:
             raise QueueFullError(
@@ -265,16 +302,44 @@ class ChatService:
                 f"{self._num_choices} do and this request has {n}",
                 retry_after_s=RETRY_AFTER_S,
             )
-        self._num_completions += 1
         self._num_choices += n
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._num_completions -= 1
-            self._num_choices -= n
-            if not self._num_completions:
-                self._idle.set()
+        return _Place(partial(self._give_back, n))
+
+    def _give_back(self, n: int) -> None:
+        self._num_choices -= n
+
+
+class _Place:
+    """A place whose turn is always."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+
+    def await_turn(self, on_turn: Callable[[], None], on_refusal: Callable[[TokenwireError], None]) -> None:
+        on_turn()
+
+    def release(self) -> None:
+        if self._give_back is not None:
+            self._give_back()
+            self._give_back = None
+
+    def describe(self, heartbeat: Heartbeat) -> None:
+        pass
+
+
+def _outcome(live: LiveCompletion) -> str:
+    """For the access log."""
+    match live.log.error:
+        case None:
+            return ",".join(live.completion.finish_reasons)
+        case ConstraintFailedError():
+            return "constraint failed"
+        case EngineFaultError():
+            return "engine fault"
+        case CompletionCancelledError():
+            return "cancelled"
+        case error:
+            return ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_").lower().replace("_", " ")
 
 
 def _start(

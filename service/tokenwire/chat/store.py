@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokenwire.errors import CompletionNotFoundError
-from tokenwire.v1.chat_pb2 import ChatCompletion, StoredChatCompletion
+from tokenwire.v1.chat_pb2 import ChatCompletion, CompletionState, StoredChatCompletion
 
 logger = logging.getLogger("tokenwire.chat")
 
@@ -20,6 +20,7 @@ MAX_BYTES = 256 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class _Entry:
     data: bytes
+    owner: str
     expires_s: float
 
 
@@ -42,24 +43,31 @@ class CompletionStore:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # oldest first
         self._num_bytes = 0
 
-    def add(self, completion: ChatCompletion, *, metadata: Mapping[str, str], user: str) -> None:
-        """Keep a completion. One that is larger than the whole store is not kept, and the log says so."""
+    def add(self, completion: ChatCompletion, *, owner: str = "", metadata: Mapping[str, str], user: str) -> None:
+        """Keep a completion for its owner. One that is larger than the whole store is not kept, and the log says so."""
         expires_s = self._clock() + self._max_age_s
         expire_time = Timestamp()
         expire_time.FromNanoseconds(round(expires_s * 1e9))
-        stored = StoredChatCompletion(completion=completion, metadata=metadata, user=user, expire_time=expire_time)
+        stored = StoredChatCompletion(
+            completion=completion,
+            metadata=metadata,
+            user=user,
+            expire_time=expire_time,
+            state=CompletionState.COMPLETION_STATE_COMPLETED,
+        )
         data = stored.SerializeToString()
         if len(data) > self._max_bytes:
             logger.warning("%s is not stored: %d bytes, of at most %d", completion.id, len(data), self._max_bytes)
             return
-        self._entries[completion.id] = _Entry(data, expires_s)
+        self._entries[completion.id] = _Entry(data, owner, expires_s)
         self._num_bytes += len(data)
         self._evict()
 
-    def get(self, completion_id: str) -> StoredChatCompletion:
-        """Read a completion. Raises `CompletionNotFoundError`."""
+    def get(self, completion_id: str, *, owner: str = "") -> StoredChatCompletion:
+        """Read a completion of this owner's. Raises `CompletionNotFoundError`."""
         self._evict()
-        if (entry := self._entries.get(completion_id)) is None:
+        entry = self._entries.get(completion_id)
+        if entry is None or entry.owner != owner:
             raise CompletionNotFoundError(completion_id)
         return StoredChatCompletion.FromString(entry.data)
 

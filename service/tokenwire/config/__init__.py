@@ -6,5 +6,6 @@ from tokenwire.config.log import LogConfig
 from tokenwire.config.model import ModelOptions
 from tokenwire.config.serve import ServeConfig
 from tokenwire.config.server import ServerConfig
+from tokenwire.config.streams import StreamConfig
 
-__all__ = ["EngineConfig", "LogConfig", "ModelOptions", "ServeConfig", "ServerConfig", "parse_size"]
+__all__ = ["EngineConfig", "LogConfig", "ModelOptions", "ServeConfig", "ServerConfig", "StreamConfig", "parse_size"]

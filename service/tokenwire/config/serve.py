@@ -6,6 +6,7 @@ from tokenwire.config.engine import EngineConfig
 from tokenwire.config.log import LogConfig
 from tokenwire.config.model import ModelOptions
 from tokenwire.config.server import ServerConfig
+from tokenwire.config.streams import StreamConfig
 from tokenwire.engine.protocol import EngineOptions
 
 
@@ -16,6 +17,7 @@ class ServeConfig:
     model: ModelOptions
     engine: EngineConfig = field(default_factory=EngineConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
+    streams: StreamConfig = field(default_factory=StreamConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property

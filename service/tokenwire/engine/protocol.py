@@ -44,6 +44,19 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumption:
+    """How far a request had come in an engine that died. Nothing of it is given again."""
+
+    generated: tuple[tuple[int, tuple[int, ...]], ...]
+    """Of each sequence that is still open, in order: its index, and the tokens that it has generated so far."""
+    num_scored: int = 0
+    """Prompt tokens whose log-probabilities have been told."""
+    cached_tokens: int | None = None
+    """What the caller was told of the first run; None: nothing yet."""
+    queue_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """`n` sequences that share a prompt. Sequence `index` samples with `sampling.seed + index` (wrapping at int64)."""
 
@@ -55,6 +68,15 @@ class GenerationRequest:
     """Higher ones run first, and are the last to be preempted."""
     prompt_logprobs: int | None = None
     """None: none; k ≥ 0: log-probabilities of the prompt's tokens but the first, and of the k most likely ones."""
+    resumption: Resumption | None = None
+    """None: it begins."""
+
+    @property
+    def open_sequences(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Index of each sequence that is to be generated, and the tokens that it has already."""
+        if self.resumption is not None:
+            return self.resumption.generated
+        return tuple((index, ()) for index in range(self.n))
 
 
 class FinishReason(Enum):
@@ -101,7 +123,7 @@ class SequenceOutput(NamedTuple):
 
 
 class EngineLoad(NamedTuple):
-    """The engine's figures after a step."""
+    """The engine's figures after a step. Numbers "so far" are counted from the start of the engine process."""
 
     step: int = 0
     """Number of steps so far."""
@@ -284,6 +306,19 @@ class Verdict:
     """Whether another trial would end so, too."""
 
 
+class EngineState(Enum):
+    """Where an engine is in its life."""
+
+    STARTING = "starting"
+    """It has never accepted a request."""
+    RUNNING = "running"
+    RECOVERING = "recovering"
+    """It died, and not all live requests have been taken up again. New ones are accepted, and wait."""
+    FAILED = "failed"
+    """It died again and again without giving a token. Live requests have failed and new ones are refused; it is still
+    tried, now and then."""
+
+
 class EngineStartError(Exception):
     """The engine could not start; the message is for the operator."""
 
@@ -298,8 +333,15 @@ class Generation(Protocol):
     async def receive(self) -> tuple[SequenceOutput, ...]:
         """Wait for output and return all that has come since the last call, in engine order; at least one.
 
-        Raises `tokenwire.errors.EngineFaultError` when the engine died. Not to be called once all sequences ended.
+        Empty where `wake()`, or `abort()` of all sequences, has ended the wait. Raises
+        `tokenwire.errors.EngineFaultError`, after the last output, when the request will not be taken up again: its
+        engine is stopped or `FAILED`, or the request itself is what kills it. Not to be called once all sequences
+        ended.
         """
+        ...
+
+    def wake(self) -> None:
+        """End a pending `receive()`; harmless where there is none."""
         ...
 
     def abort(self, index: int | None = None) -> None:
@@ -327,7 +369,8 @@ class Engine(Protocol):
         ...
 
     def generate(self, request: GenerationRequest) -> Generation:
-        """Queue a request. Never blocks. Raises `tokenwire.errors.EngineFaultError` when the engine is dead."""
+        """Queue a request. Never blocks. Raises `tokenwire.errors.EngineFaultError` when the engine is stopped or
+        `FAILED`."""
         ...
 
     @property
@@ -335,8 +378,18 @@ class Engine(Protocol):
         """The newest figures."""
         ...
 
-    async def wait_until_dead(self) -> None:
-        """Wait until the started engine has ended, by `stop()` or by itself."""
+    @property
+    def state(self) -> EngineState:
+        """Where it is in its life."""
+        ...
+
+    async def wait_for_state(self, condition: Callable[[EngineState], bool]) -> EngineState:
+        """Wait until the state meets the condition, and return it. A state that does not last may be missed."""
+        ...
+
+    @property
+    def num_restarts(self) -> int:
+        """How often it was started again after it had died."""
         ...
 
     async def stop(self) -> None:

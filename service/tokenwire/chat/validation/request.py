@@ -18,6 +18,7 @@ from tokenwire.chat.validation.limits import (
 )
 from tokenwire.chat.validation.messages import check_messages
 from tokenwire.chat.validation.rules import check_count, missing
+from tokenwire.chat.validation.targets import check_request_id
 from tokenwire.chat.validation.tools import check_tools
 from tokenwire.errors import InvalidRequestError, Violation
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ServiceTier
@@ -87,6 +88,7 @@ def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int
         *_check_urgency(request),
         *check_metadata(request.metadata),
         *check_user(request.user),
+        *check_request_id(request.request_id),
         *_check_combinations(request),
     ]
     if violations:

@@ -1,0 +1,1 @@
+"""Completions that live by themselves: readers come, go and come back."""
