@@ -1,0 +1,58 @@
+"""One RPC or HTTP request: what transports and the chat service note of it, for its access line and the metrics."""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tokenwire.chat.caller import ANYONE, CURRENT, Caller
+
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A call while it is handled, and once it has ended."""
+
+    method: str
+    """`ChatService/StreamChatCompletion`, or the route of an HTTP request: `POST /v1/chat/completions`."""
+    is_http: bool = False
+    caller: Caller = ANYONE
+    code: str = "OK"
+    """Name of the gRPC status code, or the HTTP status."""
+    reason: str = ""
+    """`ErrorInfo.reason`; empty where it did not fail."""
+    completion_id: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    began_s: float = field(default_factory=time.monotonic)
+    """On the monotonic clock."""
+    seconds: float = 0.0
+    """How long it took."""
+
+
+CALL: ContextVar[Call | None] = ContextVar("call", default=None)
+"""The one that is being handled; None in calls within the process."""
+
+
+class CallObserver(Protocol):
+    """Is told of every call, once it has ended."""
+
+    def called(self, call: Call) -> None:
+        """Never raises, and never waits."""
+        ...
+
+
+def log_id(given: str) -> str:
+    """The id of a call in logs and traces: the `x-request-id` that was given if it is sane, else a new one."""
+    return given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def call_fields() -> Mapping[str, str]:
+    """What each log record says of the call in which it was written."""
+    caller = CURRENT.get()
+    fields = {"request_id": caller.log_id, "key": caller.key_id}
+    return {name: value for name, value in fields.items() if value}

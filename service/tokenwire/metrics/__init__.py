@@ -1,0 +1,1 @@
+"""Prometheus metrics, with the suffixes of vLLM's under `tokenwire_`."""
