@@ -6,7 +6,7 @@ from pathlib import Path
 from google.protobuf.descriptor import FileDescriptor
 
 from tokenwire.errors import ERROR_TABLE
-from tokenwire.v1 import chat_pb2, models_pb2, tokens_pb2
+from tokenwire.v1 import chat_pb2, models_pb2, operations_pb2, tokens_pb2
 from tokenwire.v1.errors_pb2 import ErrorReason
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -20,7 +20,12 @@ def table(first_column: str) -> list[list[str]]:
 
 
 def test_rpc_table_is_the_contract() -> None:
-    files: list[FileDescriptor] = [chat_pb2.DESCRIPTOR, models_pb2.DESCRIPTOR, tokens_pb2.DESCRIPTOR]
+    files: list[FileDescriptor] = [
+        chat_pb2.DESCRIPTOR,
+        models_pb2.DESCRIPTOR,
+        tokens_pb2.DESCRIPTOR,
+        operations_pb2.DESCRIPTOR,
+    ]
     declared = [
         [f"{service.name}/{method.name}", "server stream" if method.server_streaming else "unary"]
         for file in files
