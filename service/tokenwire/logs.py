@@ -2,31 +2,48 @@
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from tokenwire.config import LogConfig
+
+def _no_context() -> Mapping[str, str]:
+    return {}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: `time` (RFC 3339, UTC), `level`, `logger`, `message`, and perhaps `exception`."""
+    """One JSON object a record: `time` (RFC 3339, UTC), `level`, `logger`, `message`, and perhaps `exception`.
+
+    To these come the fields of the context in which the record was written, and those of its attribute `fields`.
+    """
+
+    def __init__(self, context: Callable[[], Mapping[str, str]] = _no_context) -> None:
+        super().__init__()
+        self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
+        fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._context(),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False)
 
 
-def configure_logs(config: LogConfig) -> None:
-    """Send the records of all loggers to standard error. A second call replaces the first."""
+def configure_logs(
+    *, level: str = "info", form: str = "text", context: Callable[[], Mapping[str, str]] = _no_context
+) -> None:
+    """Send the records of all loggers to standard error, as `text` or `json`. A second call replaces the first.
+
+    `context` gives what each JSON record says beside its message.
+    """
     handler = logging.StreamHandler()
-    if config.log_format == "json":
-        handler.setFormatter(JsonFormatter())
+    if form == "json":
+        handler.setFormatter(JsonFormatter(context))
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

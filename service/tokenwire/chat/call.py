@@ -1,16 +1,12 @@
 """One RPC or HTTP request: what transports and the chat service note of it, for its access line and the metrics."""
 
-import re
 import time
-import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from tokenwire.chat.caller import ANYONE, CURRENT, Caller
-
-_SANE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,9 +42,18 @@ class CallObserver(Protocol):
         ...
 
 
-def log_id(given: str) -> str:
-    """The id of a call in logs and traces: the `x-request-id` that was given if it is sane, else a new one."""
-    return given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+def note_reason(reason: str) -> None:
+    """The call that is being handled fails for this reason."""
+    if (call := CALL.get()) is not None:
+        call.reason = reason
+
+
+def note_completion(completion_id: str, *, prompt_tokens: int, completion_tokens: int) -> None:
+    """The call that is being handled is about this completion, and so far these are its tokens."""
+    if (call := CALL.get()) is not None:
+        call.completion_id = completion_id
+        call.prompt_tokens = prompt_tokens
+        call.completion_tokens = completion_tokens
 
 
 def call_fields() -> Mapping[str, str]:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokenwire.chat.answer.choice import ChoiceText
 from tokenwire.chat.answer.logprobs import token_logprob, token_text
 from tokenwire.chat.answer.reader import AnswerForm
+from tokenwire.chat.caller import Caller
 from tokenwire.chat.model import ServedModel
+from tokenwire.chat.observer import CompletionRecord
+from tokenwire.chat.timeline import Timeline
 from tokenwire.engine import protocol
 from tokenwire.engine.protocol import SequenceOutput
 from tokenwire.errors import ConstraintFailedError, EngineFaultError
@@ -29,7 +31,6 @@ from tokenwire.v1.chat_pb2 import (
     PromptLogprobs,
     ServiceTier,
     Started,
-    Timings,
     Usage,
 )
 
@@ -71,8 +72,9 @@ class Completion:
         prompt_token_ids: Sequence[int],
         form: AnswerForm,
         service_tier: ServiceTier.ValueType,
+        on_tokens: Callable[[int, float | None], None] = lambda num_tokens, seconds_each: None,
     ) -> None:
-        """`form` says how to read the answer; `service_tier` is the tier in force."""
+        """`form` says how to read the answer; `service_tier` is the tier in force; `on_tokens` as for `Timeline`."""
         self._acceptance = acceptance
         self._request = request
         self._form = form
@@ -88,10 +90,7 @@ class Completion:
         self._prompt_token_ids = prompt_token_ids
         self._num_prompt_logprobs = 0
         self._cached_tokens = 0
-        self._submitted_s = time.monotonic()
-        self._queue_s: float | None = None
-        self._first_token_s: float | None = None
-        self._last_token_s: float | None = None
+        self.timeline = Timeline(acceptance.accepted_s, on_tokens=on_tokens)
 
     @property
     def id(self) -> str:
@@ -142,6 +141,26 @@ class Completion:
         labels = {"user": self._request.user, "metadata": dict(sorted(self._request.metadata.items()))}
         return "".join(f" {name}={json.dumps(label)}" for name, label in labels.items() if label)
 
+    def record(self, caller: Caller, *, outcome: str, reason: str) -> CompletionRecord:
+        """What observers are told once it has ended."""
+        times = self.timeline
+        return CompletionRecord(
+            id=self.id,
+            model=self._model.id,
+            caller=caller,
+            outcome=outcome,
+            reason=reason,
+            finish_reasons=self.finish_reasons,
+            usage=self.usage,
+            num_choices=self._parameters.n,
+            max_tokens=self._parameters.max_completion_tokens,
+            accepted_s=times.accepted_s,
+            scheduled_s=times.scheduled_s,
+            first_token_s=times.first_token_s,
+            last_token_s=times.last_token_s,
+            ended_s=time.monotonic(),
+        )
+
     def started(self, *, resumable: bool = False) -> ChatCompletionEvent:
         """The first event."""
         started = Started(
@@ -163,7 +182,8 @@ class Completion:
 
         Raises `EngineFaultError` where a sequence failed, `ConstraintFailedError` where its grammar could not go on.
         """
-        self._note_times(outputs)
+        self._cached_tokens = max(self._cached_tokens, *[output.cached_tokens for output in outputs])
+        self.timeline.note(outputs, num_choices=len(self._choices) - len(self._finished))
         if any(output.prompt_logprobs for output in outputs):
             yield self._prompt_logprobs(outputs)
         for index, run in groupby(outputs, key=attrgetter("index")):
@@ -179,7 +199,7 @@ class Completion:
 
     def completed(self) -> ChatCompletionEvent:
         """The last event."""
-        completed = Completed(usage=self.usage, timings=self._timings())
+        completed = Completed(usage=self.usage, timings=self.timeline.timings)
         return ChatCompletionEvent(sequence=self._sequence + 1, completed=completed)
 
     def _prompt_logprobs(self, outputs: Sequence[SequenceOutput]) -> ChatCompletionEvent:
@@ -263,26 +283,3 @@ class Completion:
         """The text of a stop token that is not the end of text."""
         is_end_of_text = token_id in self._model.info.eos_token_ids and not self._request.ignore_eos
         return "" if is_end_of_text else token_text(self._model.tokenizer, token_id)
-
-    def _note_times(self, outputs: Sequence[SequenceOutput]) -> None:
-        if self._queue_s is None:
-            self._queue_s = self._submitted_s - self._acceptance.accepted_s + outputs[0].queue_s
-        self._cached_tokens = max(self._cached_tokens, *[output.cached_tokens for output in outputs])
-        if any(output.token_ids for output in outputs):
-            self._last_token_s = time.monotonic()
-            self._first_token_s = self._first_token_s or self._last_token_s
-
-    def _timings(self) -> Timings:
-        timings = Timings()
-        if self._queue_s is not None:
-            timings.queue.CopyFrom(_duration(self._queue_s))
-        if self._first_token_s is not None and self._last_token_s is not None:
-            timings.time_to_first_token.CopyFrom(_duration(self._first_token_s - self._acceptance.accepted_s))
-            timings.total.CopyFrom(_duration(self._last_token_s - self._acceptance.accepted_s))
-        return timings
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

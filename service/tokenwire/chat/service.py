@@ -1,11 +1,12 @@
 """The chat service: what every transport calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from enum import Enum
 from functools import partial
 
+from tokenwire.chat.call import note_completion
 from tokenwire.chat.caller import ANYONE, Caller
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
@@ -13,7 +14,9 @@ from tokenwire.chat.live.completion import LiveCompletion, ReaderLimits
 from tokenwire.chat.live.event_log import EventLog
 from tokenwire.chat.live.registry import Entry, Registry
 from tokenwire.chat.live.retention import Retention, RetentionLimits
+from tokenwire.chat.load import LoadMeter, ServiceLoad
 from tokenwire.chat.model import ServedModel
+from tokenwire.chat.observer import CompletionObserver
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
 from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
 from tokenwire.chat.store import CompletionStore
@@ -21,7 +24,7 @@ from tokenwire.chat.validation.limits import MAX_N
 from tokenwire.chat.validation.request import MISSING_MODEL, check_token_id, validate
 from tokenwire.chat.validation.rules import missing
 from tokenwire.chat.validation.targets import check_cancel, check_resume
-from tokenwire.engine.protocol import Engine, GenerationRequest
+from tokenwire.engine.protocol import Engine, EngineState, GenerationRequest
 from tokenwire.errors import (
     CompletionCancelledError,
     CompletionNotFoundError,
@@ -50,6 +53,7 @@ from tokenwire.v1.chat_pb2 import (
 )
 from tokenwire.v1.errors_pb2 import ErrorReason
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
+from tokenwire.v1.operations_pb2 import ServerState
 from tokenwire.v1.tokens_pb2 import (
     CountTokensResponse,
     DetokenizeRequest,
@@ -70,7 +74,19 @@ class ServiceState(Enum):
 
     LOADING = "loading"
     SERVING = "serving"
+    RECOVERING = "recovering"
+    """The engine died and comes back: completions take longer."""
+    FAILED = "failed"
+    """The engine dies again and again."""
     DRAINING = "draining"
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether a new completion has a chance."""
+        return self in (ServiceState.SERVING, ServiceState.RECOVERING)
+
+
+_OF_ENGINE = {EngineState.RECOVERING: ServiceState.RECOVERING, EngineState.FAILED: ServiceState.FAILED}
 
 
 class ChatService:
@@ -86,12 +102,15 @@ class ChatService:
         stored_for_s: float = 3600.0,
         retention: RetentionLimits = RetentionLimits(),  # noqa: B008 (frozen)
         readers: ReaderLimits = ReaderLimits(),  # noqa: B008
+        observers: Sequence[CompletionObserver] = (),
     ) -> None:
         """`max_queue` bounds the choices that run or wait at once; `max_request_bytes` is told in `Model.limits`;
         `max_stored` completions are kept for at most `stored_for_s` seconds."""
         self._engine = engine
         self._retention = retention
         self._readers = readers
+        self._meter = LoadMeter()
+        self._observers = (self._meter, *observers)
         self._registry = Registry(max_bytes=retention.max_bytes)
         self._store = CompletionStore(max_count=max_stored, max_age_s=stored_for_s)
         self._max_queue = max_queue
@@ -114,12 +133,33 @@ class ChatService:
         """Where the service is in its life."""
         if self._draining:
             return ServiceState.DRAINING
-        return ServiceState.LOADING if self._model is None else ServiceState.SERVING
+        if self._model is None:
+            return ServiceState.LOADING
+        return _OF_ENGINE.get(self._engine.state, ServiceState.SERVING)
 
     @property
     def active(self) -> int:
         """Number of live completions."""
         return len(self._registry.live)
+
+    @property
+    def load(self) -> ServiceLoad:
+        """The load now."""
+        engine = self._engine.load
+        return ServiceLoad(
+            state=ServerState.Value(f"SERVER_STATE_{self.state.name}"),
+            running_choices=engine.running,
+            waiting_choices=max(self._num_choices - engine.running, 0),
+            max_queued_choices=self._max_queue,
+            tokens_per_second=self._meter.tokens.per_second,
+            requests_per_second=self._meter.requests.per_second,
+            engine=engine,
+            engine_restarts=self._engine.num_restarts,
+            live_completions=self.active,
+            retained_completions=self._registry.num_retained,
+            retained_bytes=self._registry.num_bytes,
+            stored_completions=len(self._store),
+        )
 
     async def wait_idle(self) -> None:
         """Return when no completion is live."""
@@ -131,9 +171,10 @@ class ChatService:
         """Generate a completion, or attach to the one with the request's `request_id`. Errors raise at the first step;
         closing the generator ends the completion, unless it detaches. `on_slow` as for `LiveCompletion.read`."""
         live = await self._registry.attach_or(request, caller, lambda: self._begin(request, caller))
-        async with aclosing(live.read(on_slow=on_slow)) as events:
-            async for event in events:
-                yield event
+        with _noted(live):
+            async with aclosing(live.read(on_slow=on_slow)) as events:
+                async for event in events:
+                    yield event
 
     async def create(self, request: ChatCompletionRequest, *, caller: Caller = ANYONE) -> ChatCompletion:
         """Generate a completion and return it whole: the fold of `stream()`."""
@@ -154,9 +195,12 @@ class ChatService:
         check_resume(request)
         live = self._registry.find(request.completion_id, caller).live
         position = live.log.position_after(request.after_sequence if request.HasField("after_sequence") else -1)
-        async with aclosing(live.read(position, on_slow=on_slow)) as events:
-            async for event in events:
-                yield event
+        for observer in self._observers:
+            observer.resumed()
+        with _noted(live):
+            async with aclosing(live.read(position, on_slow=on_slow)) as events:
+                async for event in events:
+                    yield event
 
     def cancel(self, request: CancelChatCompletionRequest, *, caller: Caller = ANYONE) -> CancelChatCompletionResponse:
         """End a live completion; tell how an ended one has ended."""
@@ -188,7 +232,7 @@ class ChatService:
         place = self._take_place(request.n if request.HasField("n") else 1)
         try:
             prepared = await prepare(request, model=model, engine=self._engine)
-            completion, generation = _start(acceptance, request, prepared, model=model)
+            completion, generation = _start(acceptance, request, prepared, model=model, on_tokens=self._generated)
         except BaseException:
             place.release()
             raise
@@ -204,7 +248,7 @@ class ChatService:
             detaches=retention.detaches,
             keeps=retention.keeps,
             on_event=None if fold is None else fold.add,
-            on_end=partial(self._ended, request=request, fold=fold),
+            on_end=partial(self._ended, request=request, caller=caller, fold=fold),
             limits=self._readers,
         )
         self._registry.add(Entry(live, request, retention.retain_s))
@@ -213,13 +257,24 @@ class ChatService:
             raise live.log.error
         return live
 
-    def _ended(self, live: LiveCompletion, *, request: ChatCompletionRequest, fold: StreamFolder | None) -> None:
+    def _ended(
+        self, live: LiveCompletion, *, request: ChatCompletionRequest, caller: Caller, fold: StreamFolder | None
+    ) -> None:
         """A completion has ended, however."""
         live.completion.log(_outcome(live))
+        state = CompletionState.Name(live.state).removeprefix("COMPLETION_STATE_").lower()
+        record = live.completion.record(caller, outcome=state, reason=_reason(live.log.error))
+        for observer in self._observers:
+            observer.ended(record)
         if fold is not None and live.state == CompletionState.COMPLETION_STATE_COMPLETED:
             # Before the caller has the last event: it may ask at once, and never come back for more.
             self._store.add(fold.completion, owner=live.owner, metadata=request.metadata, user=request.user)
         self._registry.ended(live)
+
+    def _generated(self, num_tokens: int, seconds_each: float | None) -> None:
+        """Tokens of a completion have come."""
+        for observer in self._observers:
+            observer.generated(num_tokens, seconds_each)
 
     def list_models(self, request: ListModelsRequest) -> ListModelsResponse:
         """The served models; none while loading."""
@@ -339,11 +394,31 @@ def _outcome(live: LiveCompletion) -> str:
         case CompletionCancelledError():
             return "cancelled"
         case error:
-            return ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_").lower().replace("_", " ")
+            return _reason(error).lower().replace("_", " ")
+
+
+def _reason(error: TokenwireError | None) -> str:
+    """As in `ErrorInfo`; empty without an error."""
+    return "" if error is None else ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
+
+
+@contextmanager
+def _noted(live: LiveCompletion) -> Iterator[None]:
+    """Note in the end what the call that is being handled got of a completion."""
+    try:
+        yield
+    finally:
+        usage = live.completion.usage
+        note_completion(live.id, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
 
 
 def _start(
-    acceptance: Acceptance, request: ChatCompletionRequest, prepared: Prepared, *, model: ServedModel
+    acceptance: Acceptance,
+    request: ChatCompletionRequest,
+    prepared: Prepared,
+    *,
+    model: ServedModel,
+    on_tokens: Callable[[int, float | None], None],
 ) -> tuple[Completion, GenerationRequest]:
     """The two sides of a completion: what the caller gets, and what the engine is asked."""
     prompt = prepared.prompt
@@ -358,6 +433,7 @@ def _start(
         prompt_token_ids=prompt.token_ids,
         form=prepared.form,
         service_tier=service_tier(request),
+        on_tokens=on_tokens,
     )
     generation = GenerationRequest(
         acceptance.id,

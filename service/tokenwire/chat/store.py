@@ -43,6 +43,9 @@ class CompletionStore:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # oldest first
         self._num_bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def add(self, completion: ChatCompletion, *, owner: str = "", metadata: Mapping[str, str], user: str) -> None:
         """Keep a completion for its owner. One that is larger than the whole store is not kept, and the log says so."""
         expires_s = self._clock() + self._max_age_s

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -49,7 +49,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._model = model
         self._keys: set[str] = set()
-        self._token_s = WeightedHistogram(_TOKEN_S)
+        self._tokens = _TokenCollector(model)
         self._first_token_s = self._histogram("time_to_first_token_seconds", "Acceptance to first token.", _WAIT_S)
         self._total_s = self._histogram("e2e_request_latency_seconds", "Acceptance to end.", _REQUEST_S)
         self._queue_s = self._histogram("request_queue_time_seconds", "Acceptance to first engine step.", _WAIT_S)
@@ -69,7 +69,6 @@ class Metrics:
         )
         self._request_n = self._histogram("request_params_n", "Choices asked.", (1, 2, 5, 10, 20, 50, 100))
         self._prompt_tokens = self._counter("prompt_tokens", "Prompt tokens of ended completions.")
-        self._generation_tokens = self._counter("generation_tokens", "Tokens that were generated.")
         self._cache_queries = self._counter("prefix_cache_queries", "Prompt tokens looked for in the prefix cache.")
         self._cache_hits = self._counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.")
         self._wasted_tokens = self._counter("wasted_tokens", "Tokens that were generated and never delivered.")
@@ -82,7 +81,7 @@ class Metrics:
         self._rpcs = self._labelled("rpcs", "RPCs by method and status code.", "method", "code")
         self._http = self._labelled("http_requests", "HTTP requests by route and status.", "method", "code")
         self._errors = self._labelled("errors", "Failed calls by the reason in the error table.", "reason")
-        self.registry.register(_TokenLatency(self._token_s, model))
+        self.registry.register(self._tokens)
         self.registry.register(LoadCollector(load, model))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -100,9 +99,7 @@ class Metrics:
 
     def generated(self, num_tokens: int, seconds_each: float | None) -> None:
         """As `CompletionObserver.generated`."""
-        self._generation_tokens.inc(num_tokens)
-        if seconds_each is not None:
-            self._token_s.observe(seconds_each, num_tokens)
+        self._tokens.generated(num_tokens, seconds_each)
 
     def resumed(self) -> None:
         """As `CompletionObserver.resumed`."""
@@ -167,19 +164,31 @@ class Metrics:
         return Counter(f"tokenwire_{name}", description, ("model_name", *labels), registry=self.registry)
 
 
-class _TokenLatency(Collector):
-    """`inter_token_latency_seconds`."""
+class _TokenCollector(Collector):
+    """Generated tokens and their latency: with every token, so without the locks of the library's metrics."""
 
-    def __init__(self, seconds: WeightedHistogram, model: str) -> None:
-        self._seconds = seconds
+    def __init__(self, model: str) -> None:
         self._model = model
+        self._num_tokens = 0
+        self._seconds = WeightedHistogram(_TOKEN_S)
+
+    def generated(self, num_tokens: int, seconds_each: float | None) -> None:
+        """As `CompletionObserver.generated`."""
+        self._num_tokens += num_tokens
+        if seconds_each is not None:
+            self._seconds.observe(seconds_each, num_tokens)
 
     def collect(self) -> Iterator[Metric]:
-        """The one family."""
-        family = HistogramMetricFamily(
+        """The two families."""
+        tokens = CounterMetricFamily(
+            "tokenwire_generation_tokens", "Tokens that were generated.", labels=("model_name",)
+        )
+        tokens.add_metric((self._model,), self._num_tokens)
+        yield tokens
+        latency = HistogramMetricFamily(
             "tokenwire_inter_token_latency_seconds",
             "Time from token to token of a choice; tokens that come together share it.",
             labels=("model_name",),
         )
-        self._seconds.add_to(family, (self._model,))
-        yield family
+        self._seconds.add_to(latency, (self._model,))
+        yield latency

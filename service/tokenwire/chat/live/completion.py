@@ -221,6 +221,7 @@ class LiveCompletion:
     def _generate(self) -> None:
         """Its turn has come."""
         with self._ending_on_errors():
+            self._completion.timeline.submitted()
             self._generation = self._engine.generate(self._request)
             self.state = CompletionState.COMPLETION_STATE_RUNNING
         self._changed.set()

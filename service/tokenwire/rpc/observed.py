@@ -1,0 +1,79 @@
+"""The interceptor that watches the calls of `tokenwire.v1`: access lines, metrics, and load reports at their ends."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+
+from tokenwire.chat.call import CALL, Call, CallObserver
+from tokenwire.chat.caller import CURRENT
+from tokenwire.chat.load import ServiceLoad
+from tokenwire.rpc.orca import ORCA_KEY, load_report
+
+# Generic in the type stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_PACKAGE = "/tokenwire.v1."
+_CHAT = "/tokenwire.v1.ChatService/"
+_CODES: dict[object, str] = {code.value[0]: code.name for code in grpc.StatusCode}
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Comes before the one that maps errors: it sees how the call ends."""
+
+    def __init__(self, observers: Sequence[CallObserver], *, load: Callable[[], ServiceLoad]) -> None:
+        """`load` gives what the trailers of the chat calls report."""
+        self._observers = observers
+        self._load = load
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        method = handler_call_details.method
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or not method.startswith(_PACKAGE):
+            return handler  # type: ignore[no-any-return]
+        kind = next(kind for kind in _KINDS if getattr(handler, kind) is not None)
+        observed: Handler = handler._replace(**{kind: self._observed(getattr(handler, kind), method)})
+        return observed
+
+    def _observed(
+        self, behavior: Callable[[object, Context], Awaitable[Any]], method: str
+    ) -> Callable[[object, Context], Awaitable[Any]]:
+        """`behavior` is a coroutine function, which writes where it streams."""
+
+        async def call(request: object, context: Context) -> Any:
+            call = Call(method=method.removeprefix(_PACKAGE))
+            CALL.set(call)
+            if method.startswith(_CHAT):
+                self._report(context)  # for an end by `abort`, which sends what is set until then
+            try:
+                answer = await behavior(request, context)
+                if method.startswith(_CHAT):
+                    self._report(context)
+                return answer
+            except asyncio.CancelledError:
+                time_left_s = context.time_remaining()
+                is_late = time_left_s is not None and time_left_s <= 0
+                call.code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
+                raise
+            except BaseException:  # of `abort`, which has set the code
+                call.code = _CODES.get(context.code(), "UNKNOWN")
+                raise
+            finally:
+                call.caller = CURRENT.get()
+                call.seconds = time.monotonic() - call.began_s
+                for observer in self._observers:
+                    observer.called(call)
+
+        return call
+
+    def _report(self, context: Context) -> None:
+        others = (entry for entry in context.trailing_metadata() or () if entry[0] != ORCA_KEY)
+        context.set_trailing_metadata((*others, (ORCA_KEY, load_report(self._load()))))
