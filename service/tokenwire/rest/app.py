@@ -12,15 +12,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tokenwire.chat.service import ChatService, ServiceState
+from tokenwire.chat.service import ChatService
 from tokenwire.errors import InvalidRequestError
 from tokenwire.rest.body import read_json_object, unless_disconnected
+from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chunks import ChunkWriter
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
-from tokenwire.rest.request_id import RequestIdMiddleware
 from tokenwire.rest.requests import ParsedRequest, parse_chat_request
 from tokenwire.rest.responses import completion_json, model_json, stored_json
 from tokenwire.rest.sse import stream_response
+from tokenwire.security.access import ANYBODY, Access
 from tokenwire.v1.chat_pb2 import GetChatCompletionRequest
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest
 
@@ -30,7 +31,9 @@ IGNORED_FIELDS_HEADER = "x-tokenwire-ignored-fields"
 _MAX_IGNORED_SHOWN = 16
 
 
-def create_app(service: ChatService, *, max_body_bytes: int, keepalive_s: float = 15.0) -> Starlette:
+def create_app(
+    service: ChatService, *, max_body_bytes: int, keepalive_s: float = 15.0, access: Access = ANYBODY
+) -> Starlette:
     """The application. Bodies over `max_body_bytes` are refused; quiet streams carry a comment each `keepalive_s`."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
     AppStatus.enable_automatic_graceful_drain = False
@@ -43,7 +46,7 @@ def create_app(service: ChatService, *, max_body_bytes: int, keepalive_s: float 
             Route("/v1/models/{model:path}", endpoints.get_model),
             Route("/health", endpoints.health),
         ],
-        middleware=[Middleware(RequestIdMiddleware)],
+        middleware=[Middleware(CallerMiddleware, access=access)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.router.redirect_slashes = False  # a redirect would answer without an error object
@@ -102,7 +105,7 @@ class _Endpoints:
 
     async def health(self, request: Request) -> Response:
         """GET /health: 200 if completions are accepted, else 503."""
-        if self._service.state is ServiceState.SERVING:
+        if self._service.state.takes_requests:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": self._service.state.value}, 503)
 

@@ -16,17 +16,25 @@ from tokenwire.errors import (
     ModelNotFoundError,
     RateLimitedError,
     TokenwireError,
+    UnauthenticatedError,
     UnavailableError,
 )
-from tokenwire.rest.request_id import REQUEST_ID_HEADER
+from tokenwire.request_id import REQUEST_ID_HEADER
 
 _logger = logging.getLogger(__name__)
 
 _MAX_VIOLATIONS = 16  # as many as a gRPC status tells
+_MAX_MESSAGE = 8192
+"""Characters of a message: it may quote what the caller sent."""
 _CLIENT_CLOSED_REQUEST = 499  # nobody reads it
 
 # What the HTTP layer itself refuses.
-_HTTP_CODES: Mapping[int, str] = {404: "unknown_url", 405: "method_not_supported", 413: "request_too_large"}
+_HTTP_CODES: Mapping[int, str] = {
+    404: "unknown_url",
+    405: "method_not_supported",
+    408: "request_timeout",
+    413: "request_too_large",
+}
 
 
 def error_json(error: TokenwireError) -> dict[str, object]:
@@ -51,8 +59,19 @@ def told(exc: Exception) -> TokenwireError:
     return InternalError()
 
 
+def error_response(error: TokenwireError) -> JSONResponse:
+    """The answer that tells an error."""
+    headers = {}
+    if isinstance(error, (UnavailableError, RateLimitedError)) and error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, UnauthenticatedError):
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
+
+
 def _error_object(message: str, *, kind: str, param: str | None, code: str | None) -> dict[str, object]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    shown = message if len(message) <= _MAX_MESSAGE else f"{message[: _MAX_MESSAGE - 1]}…"
+    return {"error": {"message": shown, "type": kind, "param": param, "code": code}}
 
 
 def _list_violations(error: InvalidRequestError) -> str:
@@ -63,11 +82,7 @@ def _list_violations(error: InvalidRequestError) -> str:
 
 
 async def _on_tokenwire_error(request: Request, exc: Exception) -> Response:
-    error = told(exc)
-    headers = {}
-    if isinstance(error, (UnavailableError, RateLimitedError)) and error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
+    return error_response(told(exc))
 
 
 async def _on_http_exception(request: Request, exc: Exception) -> Response:

@@ -1,8 +1,9 @@
-"""The one interceptor of `tokenwire.v1`: parses the request, maps errors to statuses, writes the stream."""
+"""The one interceptor of `tokenwire.v1`: finds out who calls, reads the request, maps errors, writes the stream."""
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -11,17 +12,27 @@ from google.protobuf.message import DecodeError, Message
 
 from tokenwire.chat.caller import CURRENT, Caller
 from tokenwire.errors import InternalError, MalformedMessageError, TokenwireError
+from tokenwire.request_id import REQUEST_ID_HEADER, request_id_of
 from tokenwire.rpc.status import RpcStatus, status_of
+from tokenwire.security.access import ANYBODY, Access
 
 _log = logging.getLogger(__name__)
 
 # Generic in the type stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Trailers: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+RECEIVE_TIMEOUT_S = 60.0
+"""A request has to arrive in that time, counted from the headers of its call."""
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler of a `tokenwire` service; others (health, reflection) pass untouched."""
+
+    def __init__(self, access: Access = ANYBODY, *, receive_timeout_s: float = RECEIVE_TIMEOUT_S) -> None:
+        self._access = access
+        self._receive_timeout_s = receive_timeout_s
 
     async def intercept_service(
         self,
@@ -32,51 +43,69 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not method.startswith("/tokenwire."):
             return handler
-        # Without a deserializer the wrapper gets the bytes: gRPC itself would answer UNKNOWN where they do not parse.
+        # Both take a stream of requests, of which they read one: so that strangers are refused before they have sent
+        # their request, and that a request which comes in drops does not wait forever. Without a deserializer they get
+        # the bytes: gRPC itself would answer UNKNOWN where they do not parse.
         if handler.response_streaming:
-            stream = _stream(handler, method)
-            return grpc.unary_stream_rpc_method_handler(stream, None, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(_unary(handler, method), None, handler.response_serializer)
+            stream = self._stream(handler, method)
+            return grpc.stream_stream_rpc_method_handler(stream, None, handler.response_serializer)
+        unary = self._unary(handler, method)
+        return grpc.stream_unary_rpc_method_handler(unary, None, handler.response_serializer)
 
+    def _unary(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[Message]]:
+        behavior: Any = handler.unary_unary
 
-def _unary(handler: Handler, method: str) -> Callable[[bytes, Context], Awaitable[Message]]:
-    behavior: Any = handler.unary_unary
+        async def call(requests: object, context: Context) -> Message:
+            try:
+                answer: Message = await behavior(await self._request(handler, context), context)
+                return answer
+            except Exception as error:  # every error of a handler ends here; cancellation is not an Exception
+                status = _status(error, method)
+            return await context.abort(status.code, status.message, _trailers(context, status))
 
-    async def call(data: bytes, context: Context) -> Message:
-        CURRENT.set(_caller(context))
+        return call
+
+    def _stream(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[None]]:
+        """A coroutine that writes, not a generator: a cancelled call then closes the handler's generator at once."""
+        behavior: Any = handler.unary_stream
+
+        async def call(requests: object, context: Context) -> None:
+            try:
+                events: AsyncGenerator[Message, None] = behavior(await self._request(handler, context), context)
+                async with aclosing(events):
+                    async for event in events:
+                        await context.write(event)
+                return
+            except Exception as error:  # as above
+                status = _status(error, method)
+            await context.abort(status.code, status.message, _trailers(context, status))
+
+        return call
+
+    async def _request(self, handler: Handler, context: Context) -> Message:
+        """Find out who calls, then receive and parse the request."""
+        headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        request_id = request_id_of(headers)
+        # Not initial metadata: sending them ends automatic retries.
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), (REQUEST_ID_HEADER, request_id)))
+        CURRENT.set(Caller(log_id=request_id))  # for the log, where nobody else comes
+        time_left_s = context.time_remaining()
+        deadline_s = None if time_left_s is None else time.monotonic() + time_left_s
+        CURRENT.set(self._access.caller(headers, request_id=request_id, deadline_s=deadline_s))
         try:
-            answer: Message = await behavior(_parse(handler, data), context)
-            return answer
-        except Exception as error:  # every error of a handler ends here; cancellation is not an Exception
-            status = _status(error, method)
-        return await context.abort(status.code, status.message, status.trailers)
-
-    return call
-
-
-def _stream(handler: Handler, method: str) -> Callable[[bytes, Context], Awaitable[None]]:
-    """A coroutine that writes, not a generator: a cancelled call then closes the handler's generator at once."""
-    behavior: Any = handler.unary_stream
-
-    async def call(data: bytes, context: Context) -> None:
-        CURRENT.set(_caller(context))
-        try:
-            events: AsyncGenerator[Message, None] = behavior(_parse(handler, data), context)
-            async with aclosing(events):
-                async for event in events:
-                    await context.write(event)
-            return
-        except Exception as error:  # as above
-            status = _status(error, method)
-        await context.abort(status.code, status.message, status.trailers)
-
-    return call
+            async with asyncio.timeout(self._receive_timeout_s):
+                data = await context.read()
+        except TimeoutError:
+            limit = f"{self._receive_timeout_s:g} s"
+            raise MalformedMessageError(f"the request must arrive within {limit}; it has not") from None
+        if data is grpc.aio.EOF:
+            raise MalformedMessageError("the call has no request")
+        return _parse(handler, data)
 
 
-def _caller(context: Context) -> Caller:
-    """Who calls."""
-    time_left_s = context.time_remaining()
-    return Caller(deadline_s=None if time_left_s is None else time.monotonic() + time_left_s)
+def _trailers(context: Context, status: RpcStatus) -> Trailers:
+    """Those that were set before, and those of the status: what `abort` is given replaces the former."""
+    return (*(context.trailing_metadata() or ()), *status.trailers)
 
 
 def _parse(handler: Handler, data: bytes) -> Message:
