@@ -25,6 +25,9 @@ class ServerConfig:
     max_message_bytes: Annotated[int, Parameter(validator=check_message_size)] = 32 * 1024 * 1024
     """Largest request message or body."""
 
+    max_connections: Annotated[int, Parameter(validator=check_positive)] = 1024
+    """Most connections to each port; more are closed at once."""
+
     max_queue: Annotated[int, Parameter(validator=check_positive)] = 1024
     """Most choices that may wait or run at once; more are refused with UNAVAILABLE."""
 

@@ -13,11 +13,20 @@ from tokenwire.errors import MalformedMessageError
 
 T = TypeVar("T")
 
+BODY_TIMEOUT_S = 60.0
+"""A body has to arrive in that time, as a gRPC request has."""
 
-async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, object]:
-    """Read the body. Raises `HTTPException` 413 as soon as it has more than `max_bytes`, `MalformedMessageError` if it
-    is no JSON object, `ClientDisconnect` if the client goes away."""
-    body = await _read_body(request, max_bytes)
+
+async def read_json_object(request: Request, *, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> dict[str, object]:
+    """Read the body. Raises `HTTPException` 413 as soon as it has more than `max_bytes` and 408 if it takes more than
+    `timeout_s` seconds, `MalformedMessageError` if it is no JSON object, `ClientDisconnect` if the client goes away."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _read_body(request, max_bytes)
+    except TimeoutError:
+        # Else uvicorn would wait for the rest of the body before it reads another request.
+        headers = {"connection": "close"}
+        raise HTTPException(408, f"the body must arrive within {timeout_s:g} s; it has not", headers) from None
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, an integer of thousands of digits

@@ -8,13 +8,24 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 
+from tokenwire.rest.connections import HEAD_TIMEOUT_S, KEEP_ALIVE_S, MAX_HEAD_BYTES, bounded_protocol
+from tokenwire.security.tls import Tls
+
 CLOSE_TIMEOUT_S = 2
 
 
 class RestServer:
     """One application on one listening socket, which it closes in the end."""
 
-    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        listener: socket.socket,
+        *,
+        max_connections: int = 1024,
+        head_timeout_s: float = HEAD_TIMEOUT_S,
+        tls: Tls | None = None,
+    ) -> None:
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -22,6 +33,11 @@ class RestServer:
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                http=bounded_protocol(max_connections=max_connections, head_timeout_s=head_timeout_s),
+                ws="none",
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                ssl_context_factory=None if tls is None else lambda config, default: tls.ssl_context(),
                 timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
             )
         )

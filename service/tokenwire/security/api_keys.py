@@ -84,9 +84,10 @@ def parse_keys(text: str) -> KeyRing:
     if len(entries) > MAX_KEYS:
         raise SecurityFileError(f"it must have at most {MAX_KEYS} keys; got {len(entries)}")
     keys = [_key(entry, f"key {number}") for number, entry in enumerate(entries, 1)]
-    for field, values in {"name": [key.name for key in keys], "hash": [key.digest for key in keys]}.items():
-        if number := _repeated(values):
-            raise SecurityFileError(f"key {number}: its `{field}` is that of an earlier key")
+    if number := _repeated(key.name for key in keys):
+        raise SecurityFileError(f"key {number}: its `name` is that of an earlier key")
+    if number := _repeated(key.digest for key in keys):
+        raise SecurityFileError(f"key {number}: its `hash` is that of an earlier key")
     return KeyRing(keys)
 
 

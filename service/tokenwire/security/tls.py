@@ -35,7 +35,9 @@ class Tls:
     def grpc_credentials(self) -> grpc.ServerCredentials:
         """For a gRPC port."""
         return grpc.dynamic_ssl_server_credentials(
-            self.files.current.configuration, self._changes(), self._needs_client_certificate
+            self.files.current.configuration,
+            self._changes(),  # type: ignore[arg-type]  # the stubs have forgotten None
+            self._needs_client_certificate,
         )
 
     def ssl_context(self) -> ssl.SSLContext:
