@@ -153,6 +153,11 @@ class TokenwireError(Exception):
         return ERROR_TABLE[self.reason]
 
     @property
+    def reason_name(self) -> str:
+        """As in `ErrorInfo.reason`: `QUEUE_FULL`."""
+        return ErrorReason.Name(self.reason).removeprefix("ERROR_REASON_")
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """Machine-readable facts, sent as `ErrorInfo.metadata`."""
         return {}
@@ -378,13 +383,16 @@ class EngineFaultError(TokenwireError):
 
     reason = ErrorReason.ERROR_REASON_ENGINE_FAULT
 
-    def __init__(self, message: str, *, completion_id: str = "") -> None:
+    def __init__(self, message: str, *, completion_id: str = "", tokens_emitted: int | None = None) -> None:
+        """`tokens_emitted`: tokens of all choices together that the engine gave before it failed."""
         super().__init__(message)
         self.completion_id = completion_id
+        self.tokens_emitted = tokens_emitted
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        return {"completion_id": self.completion_id} if self.completion_id else {}
+        told = {"completion_id": self.completion_id} if self.completion_id else {}
+        return told if self.tokens_emitted is None else told | {"tokens_emitted": str(self.tokens_emitted)}
 
 
 class InternalError(TokenwireError):

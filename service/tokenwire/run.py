@@ -1,4 +1,4 @@
-"""Runs a server from its start to a signal or the death of its engine."""
+"""Runs a server from its start to a signal."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ async def run(
 ) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
-    Returns the exit code: 0 after a signal, 1 when the engine died. Raises as `Server.start`.
+    Returns the exit code. Raises as `Server.start`.
     """
     with _stop_on_signals() as signalled:
         starting = asyncio.create_task(server.start(on_progress))
@@ -33,26 +33,15 @@ async def run(
             # What is there now stays: the collector need not look through it again, which would stop every stream for
             # about 50 ms at a time.
             gc.freeze()
-            return await _serve(server, stopping)
+            await stopping
+            _log.info("draining: %d completions are live", server.service.active)
+            await server.drain()
+            return 0
         finally:
             starting.cancel()
             stopping.cancel()
             await asyncio.gather(starting, stopping, return_exceptions=True)
             await server.stop()
-
-
-async def _serve(server: Server, stopping: asyncio.Task[bool]) -> int:
-    dying = asyncio.create_task(server.engine.wait_until_dead())
-    try:
-        await asyncio.wait([dying, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if dying.done():
-            _log.error("the engine died; the server ends")
-            return 1
-        _log.info("draining: %d completions are live", server.service.active)
-        await server.drain()
-        return 0
-    finally:
-        dying.cancel()
 
 
 @contextmanager

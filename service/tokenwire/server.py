@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
+from operator import is_not
 
 from tokenwire.chat.live.completion import ReaderLimits
 from tokenwire.chat.live.retention import RetentionLimits
@@ -49,6 +51,7 @@ class Server:
         self._config = config
         self._rpc = RpcServer(self.service, limits)
         self._rest: RestServer | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self, on_progress: Callable[[Progress], None]) -> ServedModel:
         """Listen, start the engine, load the tokenizer, serve. Until then requests get MODEL_LOADING.
@@ -71,13 +74,14 @@ class Server:
         )
         await self.engine.set_vocabulary(model.vocabulary())
         self.service.open(model)
-        await self._rpc.health.set_serving(True)
+        await self._tell_health()
+        self._following = asyncio.create_task(self._follow_engine())
         return model
 
     async def drain(self) -> None:
         """Refuse new requests and wait until the live ones have finished, at most `drain_grace_s` seconds."""
         self.service.drain()
-        await self._rpc.health.set_serving(False)
+        await self._tell_health()
         try:
             await asyncio.wait_for(self.service.wait_idle(), self._config.server.drain_grace_s)
         except TimeoutError:
@@ -86,11 +90,24 @@ class Server:
 
     async def stop(self) -> None:
         """Close the ports and end the engine. Completions that are still live fail."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         await self._rpc.health.set_serving(False)
         await self._rpc.stop(0 if self.service.active else LAST_STATUS_S)
         if self._rest is not None:
             await self._rest.stop()
         await self.engine.stop()
+
+    async def _follow_engine(self) -> None:
+        """An engine that dies again and again takes readiness away, and one that is back gives it again."""
+        state = self.engine.state
+        while True:
+            await self._tell_health()
+            state = await self.engine.wait_for_state(partial(is_not, state))
+
+    async def _tell_health(self) -> None:
+        await self._rpc.health.set_serving(self.service.state.takes_requests)
 
     def _start_rest(self, port: int) -> int:
         listener = listen(self._config.server.host, port)

@@ -31,7 +31,7 @@ from tokenwire.cli.bench.prompts import make_prompts
 from tokenwire.cli.bench.targets import Address
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import DEMO_MODEL_NAME, fetch_demo_model
-from tokenwire.engine.client import EngineProcess
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.server import Server
 
 MAX_TOKENS = 96
@@ -73,7 +73,7 @@ async def compare(model: Path, *, levels: Sequence[int], rounds: int) -> list[Le
     config = ServeConfig(
         model=ModelOptions(model=str(model), served_model_name=DEMO_MODEL_NAME), server=ServerConfig(port=0)
     )
-    server = Server(config, EngineProcess(config.engine_options))
+    server = Server(config, SupervisedEngine(config.engine_options))
     try:
         served = await server.start(lambda progress: None)
         peer = StaticBatches(served.info.model_path)

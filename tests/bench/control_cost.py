@@ -19,7 +19,7 @@ from pathlib import Path
 from tokenwire.cache import default_cache_dir
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import DEMO_MODEL_NAME, fetch_demo_model
-from tokenwire.engine.client import EngineProcess
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.server import Server
 from tokenwire.v1.chat_pb2 import JsonSchemaFormat, ResponseFormat
 from tokenwire_client import AsyncClient, ChatParameters
@@ -167,7 +167,7 @@ async def _run(model: Path, *, streams: int, rounds: int) -> list[Comparison]:
     config = ServeConfig(
         model=ModelOptions(model=str(model), served_model_name=DEMO_MODEL_NAME), server=ServerConfig(port=0)
     )
-    server = Server(config, EngineProcess(config.engine_options))
+    server = Server(config, SupervisedEngine(config.engine_options))
     try:
         await server.start(lambda progress: None)
         async with AsyncClient(f"127.0.0.1:{server.port}") as client:

@@ -34,7 +34,7 @@ from tokenwire.chat.constraint.rule import json_rule
 from tokenwire.chat.constraint.schema_gaps import gaps
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import DEMO_MODEL_NAME, fetch_demo_model
-from tokenwire.engine.client import EngineProcess
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.server import Server
 from tokenwire_client import AsyncClient
 
@@ -65,7 +65,7 @@ async def run(arguments: argparse.Namespace, suite: Sequence[SuiteGroup]) -> dic
         corpora["JSON-Schema-Test-Suite"] = ([SchemaCase("a value", group.schema) for group in suite], SUITE_MAX_TOKENS)
     model = ModelOptions(model=str(fetch_demo_model(default_cache_dir())), served_model_name=DEMO_MODEL_NAME)
     config = ServeConfig(model=model, server=ServerConfig(port=0))
-    server = Server(config, EngineProcess(config.engine_options))
+    server = Server(config, SupervisedEngine(config.engine_options))
     try:
         await server.start(lambda progress: None)
         async with AsyncClient(f"127.0.0.1:{server.port}", timeout_s=REQUEST_TIMEOUT_S) as client:

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tokenwire.engine.client import EngineProcess
 from tokenwire.engine.protocol import EngineOptions, GenerationRequest, SamplingParams
+from tokenwire.engine.supervisor import SupervisedEngine
 
 SHAPE = {
     "hidden_size": 576,
@@ -43,7 +43,7 @@ def make_model(folder: Path) -> None:
     )
 
 
-async def generate(engine: EngineProcess, name: str, seed: int) -> tuple[float, float]:
+async def generate(engine: SupervisedEngine, name: str, seed: int) -> tuple[float, float]:
     """When the first and the last token of an answer came."""
     prompt = tuple((seed * 7919 + position * 97) % 40000 for position in range(PROMPT_TOKENS))
     sampling = SamplingParams(seed=seed, max_tokens=MAX_TOKENS, ignore_eos=True)
@@ -56,7 +56,7 @@ async def generate(engine: EngineProcess, name: str, seed: int) -> tuple[float, 
             return first, time.perf_counter()
 
 
-async def tokens_per_s(engine: EngineProcess, streams: int, *, seed: int) -> float:
+async def tokens_per_s(engine: SupervisedEngine, streams: int, *, seed: int) -> float:
     """Of all streams together, while all of them decode."""
     times = await asyncio.gather(*(generate(engine, f"{seed}-{n}", seed + n) for n in range(streams)))
     return streams * (MAX_TOKENS - 1) / (max(last for _, last in times) - max(first for first, _ in times))
@@ -65,7 +65,7 @@ async def tokens_per_s(engine: EngineProcess, streams: int, *, seed: int) -> flo
 async def measure(folder: Path, ranks: int, weights: str, streams: list[int]) -> dict[int, float]:
     """Rates by number of streams."""
     options = EngineOptions(str(folder), device="cpu", weights=weights, tensor_parallel=ranks, speculation=False)
-    engine = EngineProcess(options)
+    engine = SupervisedEngine(options)
     try:
         await asyncio.wait_for(engine.start(lambda progress: None), START_TIMEOUT_S)
         await tokens_per_s(engine, 2, seed=0)  # warm

@@ -1,4 +1,4 @@
-"""The end of a server: a signal, the grace time, the death of the engine, and calls that are cancelled."""
+"""The end of a server: a signal, the grace time, an engine that is given up, and calls that are cancelled."""
 
 import asyncio
 import os
@@ -17,8 +17,9 @@ from support.fake_engine import FakeEngine, output
 from support.server import TIMEOUT_S, ignore_progress
 from support.slow_engine import SlowEngine
 from tokenwire.chat.model import ServedModel
+from tokenwire.chat.service import ServiceState
 from tokenwire.config import ServeConfig
-from tokenwire.engine.protocol import FinishReason
+from tokenwire.engine.protocol import EngineState, FinishReason
 from tokenwire.run import run
 from tokenwire.server import Server
 from tokenwire.stream import StreamChecker
@@ -120,17 +121,31 @@ async def read_to_end(stream: AsyncIterator[ChatCompletionEvent]) -> None:
         pass
 
 
-async def test_the_death_of_the_engine_fails_streams_and_ends_the_server(
-    engine: FakeEngine, running: Running, gate: asyncio.Event
+async def test_an_engine_that_is_given_up_fails_streams_and_takes_readiness_away_until_it_is_back(
+    engine: FakeEngine, server: Server, channel: grpc.aio.Channel, gate: asyncio.Event
 ) -> None:
-    async with await running.connect() as channel:
-        stream = aiter(ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S))
-        await anext(stream)
-        engine.die()
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await read_to_end(stream)
+    stream = aiter(ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S))
+    await anext(stream)
+    watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=TIMEOUT_S)
+    assert (await watch.read()).status == HealthCheckResponse.SERVING
+    engine.die()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read_to_end(stream)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
-    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 1
+    assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
+    live = await HealthStub(channel).Check(HealthCheckRequest(service="live"), timeout=TIMEOUT_S)
+    assert live.status == HealthCheckResponse.SERVING
+    engine.set_state(EngineState.RUNNING)
+    assert (await watch.read()).status == HealthCheckResponse.SERVING
+
+
+async def test_a_server_whose_engine_recovers_stays_ready(
+    engine: FakeEngine, server: Server, channel: grpc.aio.Channel
+) -> None:
+    engine.set_state(EngineState.RECOVERING)
+    assert server.service.state is ServiceState.RECOVERING
+    ready = await HealthStub(channel).Check(HealthCheckRequest(), timeout=TIMEOUT_S)
+    assert ready.status == HealthCheckResponse.SERVING
 
 
 async def test_a_signal_while_loading_ends_the_server(serve_config: ServeConfig) -> None:

@@ -12,7 +12,8 @@ from support.server import ignore_progress
 from support.tiny import make_tokenizer
 from tokenwire.chat.completion import Completion
 from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
-from tokenwire.engine.client import EngineProcess, ProcessGeneration
+from tokenwire.engine.generation import LiveGeneration
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.server import Server
 from tokenwire_client import AsyncClient
 
@@ -29,7 +30,7 @@ async def fast_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     for name, value in pace.environment().items():
         monkeypatch.setenv(name, value)
     config = ServeConfig(model=ModelOptions(model=str(tmp_path)), server=ServerConfig(port=0))
-    server = Server(config, EngineProcess(config.engine_options, program=PROGRAM))
+    server = Server(config, SupervisedEngine(config.engine_options, program=PROGRAM))
     try:
         await asyncio.wait_for(server.start(ignore_progress), WAIT_S)
         yield server
@@ -55,4 +56,4 @@ async def test_each_of_a_thousand_answers_has_every_token_in_order_and_none_stay
     assert texts == [LETTERS * 5] * 1000
     assert num_deltas < 1000 * NUM_TOKENS  # tokens were merged, or this would show nothing
     gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) in (Completion, ProcessGeneration)]
+    assert not [each for each in gc.get_objects() if type(each) in (Completion, LiveGeneration)]

@@ -13,8 +13,8 @@ from support.server import ignore_progress
 from tokenwire.cache import default_cache_dir
 from tokenwire.config import EngineConfig, ModelOptions, ServeConfig, ServerConfig
 from tokenwire.demo import fetch_demo_model
-from tokenwire.engine.client import EngineProcess
 from tokenwire.engine.protocol import EngineInfo
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.server import Server
 from tokenwire_client import AsyncClient
 
@@ -26,7 +26,7 @@ CALL_TIMEOUT_S = 280
 class Serving:
     """A server in this process, in the event loop of the session, with its real engine."""
 
-    engine: EngineProcess
+    engine: SupervisedEngine
     info: EngineInfo
     client: AsyncClient
     url: str
@@ -48,7 +48,7 @@ async def serve(model: Path, *, deterministic: bool = False) -> AsyncIterator[Se
         engine=EngineConfig(kv_memory="512MiB", threads=1, deterministic=deterministic),
         server=ServerConfig(port=0, http_port=0),
     )
-    engine = EngineProcess(config.engine_options)
+    engine = SupervisedEngine(config.engine_options)
     server = Server(config, engine)
     try:
         served = await server.start(ignore_progress)

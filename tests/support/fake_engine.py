@@ -9,6 +9,7 @@ from typing import Any
 from tokenwire.engine.protocol import (
     EngineInfo,
     EngineLoad,
+    EngineState,
     FinishReason,
     GenerationRequest,
     GrammarError,
@@ -95,6 +96,9 @@ class FakeEngine:
 
     def __post_init__(self) -> None:
         self._died = asyncio.Event()
+        self.state = EngineState.RUNNING
+        self.num_restarts = 0
+        self._state_changed = asyncio.Event()
 
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
         assert self.info is not None, "a fake engine without `info` cannot be started"
@@ -116,12 +120,21 @@ class FakeEngine:
         steps = self.script(request) if callable(self.script) else self.script
         return FakeGeneration(request, iter(steps), self.aborts, self._died)
 
+    def set_state(self, state: EngineState) -> None:
+        """Tell those who watch it."""
+        self.state = state
+        self._state_changed.set()
+        self._state_changed.clear()
+
+    async def wait_for_state(self, condition: Callable[[EngineState], bool]) -> EngineState:
+        while not condition(self.state):
+            await self._state_changed.wait()
+        return self.state
+
     def die(self) -> None:
         """Fail every live generation, and every later one."""
         self._died.set()
-
-    async def wait_until_dead(self) -> None:
-        await self._died.wait()
+        self.set_state(EngineState.FAILED)
 
     async def stop(self) -> None:
         self.die()

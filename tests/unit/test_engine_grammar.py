@@ -13,7 +13,6 @@ import pytest_asyncio
 
 from support.inline_engine import InlineEngine, token_ids
 from support.tiny import make_model, vocabulary_of
-from tokenwire.engine.client import EngineProcess
 from tokenwire.engine.protocol import (
     EngineOptions,
     FinishReason,
@@ -23,6 +22,7 @@ from tokenwire.engine.protocol import (
     SequenceOutput,
     Vocabulary,
 )
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.errors import EngineFaultError
 
 WAIT_S = 120
@@ -41,7 +41,7 @@ ENDLESS = SamplingParams(seed=0, max_tokens=400, ignore_eos=True)
 class Engine:
     """An engine process with a tiny model, and text for its tokens."""
 
-    def __init__(self, process: EngineProcess, vocabulary: Vocabulary) -> None:
+    def __init__(self, process: SupervisedEngine, vocabulary: Vocabulary) -> None:
         self.process = process
         self.vocabulary = vocabulary
 
@@ -66,7 +66,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(tiny_model: Path) -> AsyncIterator[Engine]:
-    process = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu", threads=1))
+    process = SupervisedEngine(EngineOptions(model=str(tiny_model), device="cpu", threads=1))
     info = await asyncio.wait_for(process.start(lambda progress: None), WAIT_S)
     vocabulary = vocabulary_of(tiny_model, info)
     await asyncio.wait_for(process.set_vocabulary(vocabulary), WAIT_S)
@@ -152,4 +152,4 @@ async def test_bad_words_hold_across_preemptions(engine: Engine) -> None:
 
 async def test_no_grammar_is_checked_without_an_engine() -> None:
     with pytest.raises(EngineFaultError):
-        await EngineProcess(EngineOptions(model="none")).check_grammar("start: /a/")
+        await SupervisedEngine(EngineOptions(model="none")).check_grammar("start: /a/")

@@ -13,7 +13,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from support.tiny import make_model
 from tokenwire.engine.assembly import build_engine
-from tokenwire.engine.client import EngineProcess
 from tokenwire.engine.model.architecture import load_config
 from tokenwire.engine.model.device import choose_device
 from tokenwire.engine.protocol import (
@@ -24,6 +23,7 @@ from tokenwire.engine.protocol import (
     Progress,
     SamplingParams,
 )
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.errors import EngineFaultError
 
 WAIT_S = 120
@@ -36,9 +36,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def engine(tiny_model: Path) -> AsyncIterator[EngineProcess]:
+async def engine(tiny_model: Path) -> AsyncIterator[SupervisedEngine]:
     """Started with the tiny model."""
-    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu", threads=1))
+    engine = SupervisedEngine(EngineOptions(model=str(tiny_model), device="cpu", threads=1))
     await asyncio.wait_for(engine.start(lambda progress: None), WAIT_S)
     yield engine
     await asyncio.wait_for(engine.stop(), WAIT_S)
@@ -46,7 +46,7 @@ async def engine(tiny_model: Path) -> AsyncIterator[EngineProcess]:
 
 async def refusal(**options: object) -> str:
     """What the operator is told when an engine with these options does not start."""
-    engine = EngineProcess(EngineOptions(**options))  # type: ignore[arg-type]
+    engine = SupervisedEngine(EngineOptions(**options))  # type: ignore[arg-type]
     with pytest.raises(EngineStartError) as caught:
         await asyncio.wait_for(engine.start(lambda progress: None), WAIT_S)
     assert engine_processes() == []
@@ -109,7 +109,7 @@ def test_a_device_that_is_not_there_is_named(device: str) -> None:
 
 async def test_a_context_is_cut_to_what_the_cache_holds(tiny_model: Path) -> None:
     # 4 KiB for a block of 16 tokens; one block is a spare.
-    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu", kv_memory_bytes=5 * 4096))
+    engine = SupervisedEngine(EngineOptions(model=str(tiny_model), device="cpu", kv_memory_bytes=5 * 4096))
     try:
         info = await asyncio.wait_for(engine.start(lambda progress: None), WAIT_S)
     finally:
@@ -187,26 +187,12 @@ async def test_an_engine_that_is_killed_while_it_starts_is_told_so(tiny_model: P
         for pid in engine_processes():
             os.kill(pid, signal.SIGKILL)
 
-    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu"))
-    with pytest.raises(EngineStartError, match=r"killed while it started, by signal 9; .* memory"):
+    engine = SupervisedEngine(EngineOptions(model=str(tiny_model), device="cpu"))
+    with pytest.raises(EngineStartError, match=r"while it started, .* was killed by signal 9; .* memory"):
         await asyncio.wait_for(engine.start(on_progress), WAIT_S)
 
 
-async def test_a_killed_engine_fails_its_generations_and_is_dead(engine: EngineProcess) -> None:
-    generation = engine.generate(REQUEST)
-    await asyncio.wait_for(generation.receive(), WAIT_S)
-    (pid,) = engine_processes()
-    os.kill(pid, signal.SIGKILL)
-    await asyncio.wait_for(engine.wait_until_dead(), WAIT_S)
-    with pytest.raises(EngineFaultError, match="the engine process ended"):
-        await receive_all(generation)
-    with pytest.raises(EngineFaultError):
-        engine.generate(REQUEST)
-    with pytest.raises(EngineFaultError):
-        await asyncio.wait_for(engine.wait_for_load(lambda load: load.step < 0), WAIT_S)
-
-
-async def test_a_stopped_engine_fails_its_generations_and_leaves_no_process(engine: EngineProcess) -> None:
+async def test_a_stopped_engine_fails_its_generations_and_leaves_no_process(engine: SupervisedEngine) -> None:
     generation = engine.generate(REQUEST)
     await asyncio.wait_for(generation.receive(), WAIT_S)
     await asyncio.wait_for(engine.stop(), WAIT_S)
@@ -216,7 +202,7 @@ async def test_a_stopped_engine_fails_its_generations_and_leaves_no_process(engi
 
 
 async def test_an_engine_that_is_stopped_while_it_starts_is_killed(tiny_model: Path) -> None:
-    engine = EngineProcess(EngineOptions(model=str(tiny_model), device="cpu"))
+    engine = SupervisedEngine(EngineOptions(model=str(tiny_model), device="cpu"))
     begun = asyncio.Event()
 
     def on_progress(progress: Progress) -> None:

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from support.tiny import make_model
-from tokenwire.engine.client import EngineProcess
 from tokenwire.engine.model.architecture import load_config
 from tokenwire.engine.model.attention import AttentionBatch, SequenceSpan
 from tokenwire.engine.model.model import PagedModel
@@ -26,6 +25,7 @@ from tokenwire.engine.model.parallel.limits import check_devices, check_model, c
 from tokenwire.engine.model.parallel.loading import load_parallel
 from tokenwire.engine.model.parallel.messages import Load
 from tokenwire.engine.protocol import EngineOptions, EngineStartError, Progress
+from tokenwire.engine.supervisor import SupervisedEngine
 
 WAIT_S = 120
 CPU = torch.device("cpu")
@@ -146,7 +146,7 @@ async def test_a_rank_that_dies_while_it_starts_is_named(tmp_path: Path) -> None
             for follower in followers_of(os.getpid()):
                 follower.kill()
 
-    engine = EngineProcess(EngineOptions(str(make_model(tmp_path)), device="cpu", tensor_parallel=2))
+    engine = SupervisedEngine(EngineOptions(str(make_model(tmp_path)), device="cpu", tensor_parallel=2))
     with pytest.raises(EngineStartError, match="rank 1 of 2 was killed by signal 9"):
         await asyncio.wait_for(engine.start(on_progress), WAIT_S)
     assert followers_of(os.getpid()) == []

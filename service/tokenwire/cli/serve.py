@@ -54,8 +54,9 @@ def _run(config: ServeConfig) -> int:
         # Here and not on top: help and wrong flags are then answered without the [serve] extra.
         from tokenwire.chat.model import ModelLoadError, ServedModel
         from tokenwire.cli.startup import banner, show_progress
-        from tokenwire.engine.client import EngineProcess
         from tokenwire.engine.protocol import EngineStartError
+        from tokenwire.engine.restarts import FaultPolicy
+        from tokenwire.engine.supervisor import SupervisedEngine
         from tokenwire.listen import ListenError
         from tokenwire.run import run
         from tokenwire.server import Server
@@ -63,7 +64,8 @@ def _run(config: ServeConfig) -> int:
         return _fail(f"`tokenwire serve` needs more packages: pip install 'tokenwire[serve]' ({error})")
 
     async def main() -> int:
-        server = Server(config, EngineProcess(config.engine_options))
+        policy = FaultPolicy(watchdog_s=config.engine.watchdog_s)
+        server = Server(config, SupervisedEngine(config.engine_options, policy=policy))
         with ExitStack() as display:
 
             def on_ready(model: ServedModel) -> None:

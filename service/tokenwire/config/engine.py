@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tokenwire.config.checks import check_positive, check_size, parse_size
+from tokenwire.config.checks import check_not_negative, check_positive, check_size, parse_size
 
 
 @Parameter(name="*")
@@ -41,6 +41,10 @@ class EngineConfig:
     speculation: bool = True
     """Guess the next tokens from the text so far and from grammars, and check several in one step where that pays.
     The answers are the same."""
+
+    watchdog_s: Annotated[float, Parameter(validator=check_not_negative)] = 60.0
+    """Seconds without a sign of life after which an engine that has work is killed and started again; the time of four
+    of its longest steps is added. 0: never."""
 
     @property
     def kv_memory_bytes(self) -> int | None:

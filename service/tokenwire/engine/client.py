@@ -113,7 +113,7 @@ class EngineProcess:
         self._end()
 
     async def reap(self) -> str:
-        """Once it is dead, wait until nothing of it is left; how it ended, as the end of a sentence for the operator."""
+        """Once it is dead, wait until nothing of it is left. Returns how it ended, as the end of a sentence."""
         assert self._process is not None
         await _wait_or_kill(self._process, STOP_TIMEOUT_S)
         return _how_it_ended(self._process)

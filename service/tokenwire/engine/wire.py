@@ -124,13 +124,14 @@ class FrameSocket:
         except ConnectionError as error:
             raise PeerGoneError from error
 
-    def receive(self, *, wait: bool, beside: HasFileno | None = None) -> list[Any]:
-        """All messages that are there; with `wait`, at least one, unless `beside` is readable before it comes.
+    def receive(self, *, wait: bool, most_s: float | None = None, beside: HasFileno | None = None) -> list[Any]:
+        """All messages that are there; with `wait`, at least one, unless `beside` is readable before it comes, or
+        `most_s` seconds are over.
 
         Raises `PeerGoneError`.
         """
         messages: list[Any] = []
-        while self._is_readable(wait=wait and not messages, beside=beside):
+        while self._is_readable(wait_s=most_s if wait and not messages else 0, beside=beside):
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
             except ConnectionError as error:
@@ -140,6 +141,6 @@ class FrameSocket:
             messages += self._buffer.feed(data)
         return messages
 
-    def _is_readable(self, *, wait: bool, beside: HasFileno | None) -> bool:
+    def _is_readable(self, *, wait_s: float | None, beside: HasFileno | None) -> bool:
         sources = [self._socket] if beside is None else [self._socket, beside]
-        return self._socket in select.select(sources, [], [], None if wait else 0)[0]
+        return self._socket in select.select(sources, [], [], wait_s)[0]

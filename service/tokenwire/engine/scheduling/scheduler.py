@@ -165,6 +165,9 @@ class Scheduler:
             raise ValueError(
                 f"prompt, `max_tokens` and `n` must be at least 1; got {prompt_tokens}, {max_tokens} and {request.n}"
             )
+        generated = [len(token_ids) for _, token_ids in request.open_sequences]
+        if max(generated, default=max_tokens) >= max_tokens:
+            raise ValueError(f"nothing is left to generate: of {max_tokens} tokens, {generated} are there")
         if prompt_tokens + max_tokens > self._context_length:
             raise ValueError(
                 f"a prompt of {prompt_tokens} tokens and `max_tokens` of {max_tokens} "

@@ -138,12 +138,19 @@ def open_group(
     eos_token_ids: frozenset[int],
     grammar: Grammar | None = None,
 ) -> SequenceGroup:
-    """The sequences of a request, all waiting, with orders from `first_order` on."""
+    """The open sequences of a request, all waiting, with orders from `first_order` on.
+
+    One that is resumed is like one that was preempted, and what its caller was told once is not told anew.
+    """
     group = SequenceGroup(request, arrival_s, grammar)
+    if request.resumption is not None:
+        group.num_scored = request.resumption.num_scored
+        group.cached_tokens = request.resumption.cached_tokens
+        group.queue_s = request.resumption.queue_s
     sampling = request.sampling
     ignores_eos = sampling.ignore_eos and grammar is None
     stop_ids = frozenset(sampling.stop_token_ids) | (frozenset() if ignores_eos else eos_token_ids)
-    for index in range(request.n):
+    for index, generated in request.open_sequences:
         group.live.append(
             Sequence(
                 group=group,
@@ -151,7 +158,7 @@ def open_group(
                 order=first_order + index,
                 sampling=replace(sampling, seed=_wrap_int64(sampling.seed + index)),
                 stop_ids=stop_ids,
-                token_ids=list(request.prompt_token_ids),
+                token_ids=[*request.prompt_token_ids, *generated],
                 num_prompt_tokens=len(request.prompt_token_ids),
             )
         )

@@ -1,0 +1,100 @@
+"""One live request in the front end: what it asked, how far it has come, and the outputs that are not read yet."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from tokenwire.engine.protocol import Abort, Command, FinishReason, GenerationRequest, Resumption, SequenceOutput
+from tokenwire.errors import EngineFaultError
+
+
+class LiveGeneration:
+    """Implements `tokenwire.engine.protocol.Generation`.
+
+    It outlives the engine process that works on it: `submission` is what the next one needs to go on.
+    """
+
+    def __init__(
+        self, request: GenerationRequest, *, send: Callable[[Command], None], forget: Callable[[str], None]
+    ) -> None:
+        """`send` takes commands to the engine process of the moment; `forget` is called once no sequence is open."""
+        self.request_id = request.request_id
+        self.is_sent = False
+        """Whether the engine process of the moment has it."""
+        self.deaths = 0
+        """Engine processes that had it and died, since it gave something."""
+        self._request = request
+        self._tokens: dict[int, list[int]] = {index: [] for index, _ in request.open_sequences}
+        """Of the open sequences, by index."""
+        self._num_closed_tokens = 0
+        self._num_scored = 0
+        self._newest: SequenceOutput | None = None
+        self._send = send
+        self._forget = forget
+        self._outputs: list[SequenceOutput] = []
+        self._arrived = asyncio.Event()
+        self._failure: EngineFaultError | None = None
+
+    async def receive(self) -> tuple[SequenceOutput, ...]:
+        """As `Generation.receive`."""
+        if not self._outputs and self._failure is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if not self._outputs and self._failure is not None:
+            raise self._failure
+        outputs, self._outputs = tuple(self._outputs), []
+        return outputs
+
+    def wake(self) -> None:
+        """As `Generation.wake`."""
+        self._arrived.set()
+
+    def abort(self, index: int | None = None) -> None:
+        """As `Generation.abort`."""
+        if index is None:
+            self.wake()
+        dropped = [open_index for open_index in self._tokens if index is None or open_index == index]
+        if dropped and self.is_sent:
+            self._send(Abort(self.request_id, index))
+        self._close(dropped)
+        self._outputs = [output for output in self._outputs if index is not None and output.index != index]
+
+    def add(self, output: SequenceOutput) -> None:
+        """Take an output from a step frame; those of dropped sequences are left out."""
+        tokens = self._tokens.get(output.index)
+        if tokens is None or output.finish_reason is FinishReason.ABORTED:
+            return
+        tokens += output.token_ids
+        if output.prompt_logprobs:
+            self._num_scored += len(output.prompt_logprobs)
+        self._newest = output
+        self.deaths = 0
+        self._outputs.append(output)
+        self._arrived.set()
+        if output.finish_reason is not None:
+            self._close([output.index])
+
+    def fail(self, message: str) -> None:
+        """It will not go on."""
+        num_tokens = self._num_closed_tokens + sum(map(len, self._tokens.values()))
+        self._failure = EngineFaultError(message, completion_id=self.request_id, tokens_emitted=num_tokens)
+        self._arrived.set()
+
+    def submission(self) -> GenerationRequest:
+        """The request, as an engine process needs it that knows nothing of it."""
+        request, newest = self._request, self._newest
+        if newest is None and len(self._tokens) == request.n:
+            return request
+        resumption = Resumption(
+            generated=tuple((index, tuple(tokens)) for index, tokens in self._tokens.items()),
+            num_scored=self._num_scored,
+            cached_tokens=None if newest is None else newest.cached_tokens,
+            queue_s=0.0 if newest is None else newest.queue_s,
+        )
+        return replace(request, resumption=resumption)
+
+    def _close(self, indices: list[int]) -> None:
+        for index in indices:
+            self._num_closed_tokens += len(self._tokens.pop(index))
+        if not self._tokens:
+            self._forget(self.request_id)
