@@ -144,7 +144,7 @@ def test_a_request_reports_tools_and_template_variables_with_all_else() -> None:
         model="m", parallel_tool_calls=True, chat_template_kwargs='{"tools": 1, "tokenize": 1}', temperature=3
     )
     with pytest.raises(InvalidRequestError) as caught:
-        validate(bad, vocabulary_size=500, max_n=1)
+        validate(bad, vocabulary_size=500, max_n=1, max_retain_s=3600)
     fields = [violation.field for violation in caught.value.violations]
     assert sorted(fields) == [
         "chat_template_kwargs",

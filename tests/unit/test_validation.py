@@ -20,7 +20,7 @@ def request(**fields: Any) -> ChatCompletionRequest:
 
 def violations(request: ChatCompletionRequest, *, max_n: int = 128) -> tuple[Violation, ...]:
     try:
-        validate(request, vocabulary_size=500, max_n=max_n)
+        validate(request, vocabulary_size=500, max_n=max_n, max_retain_s=3600)
     except InvalidRequestError as error:
         return error.violations
     return ()

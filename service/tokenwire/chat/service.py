@@ -337,7 +337,13 @@ class ChatService:
         if self._model is None or request.model:
             self._named(request.model)
         assert self._model is not None
-        check = partial(validate, request, vocabulary_size=self._model.info.vocabulary_size, max_n=self._max_n)
+        check = partial(
+            validate,
+            request,
+            vocabulary_size=self._model.info.vocabulary_size,
+            max_n=self._max_n,
+            max_retain_s=self._retention.max_s,
+        )
         if request.ByteSize() < LONG_REQUEST_BYTES:
             check()
         else:

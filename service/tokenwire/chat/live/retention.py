@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from tokenwire.chat.validation.policy import seconds_of
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, OnDisconnect
 
 
@@ -35,7 +36,7 @@ class Retention:
         policy = request.execution_policy
         detaches = policy.on_disconnect == OnDisconnect.ON_DISCONNECT_DETACH
         if policy.HasField("retain_for"):
-            retain_s = policy.retain_for.ToTimedelta().total_seconds()
+            retain_s = seconds_of(policy.retain_for)
         else:
             retain_s = limits.default_s if detaches or request.request_id else 0.0
         return cls(detaches, retain_s, keeps=detaches or retain_s > 0 or bool(request.request_id))

@@ -11,17 +11,17 @@ from tokenwire.chat.validation.limits import (
     MAX_BAD_WORD_BYTES,
     MAX_BAD_WORDS,
     MAX_LOGIT_BIAS,
-    MAX_PRIORITY,
     MAX_STOP,
     MAX_STOP_TOKEN_IDS,
     MAX_TOP_LOGPROBS,
 )
 from tokenwire.chat.validation.messages import check_messages
+from tokenwire.chat.validation.policy import check_execution
 from tokenwire.chat.validation.rules import check_count, missing
 from tokenwire.chat.validation.targets import check_request_id
 from tokenwire.chat.validation.tools import check_tools
 from tokenwire.errors import InvalidRequestError, Violation
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ServiceTier
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 
 MISSING_MODEL = missing("model")
 
@@ -70,7 +70,7 @@ RANGES = {
 """The optional numbers of a request whose range does not depend on the server."""
 
 
-def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int) -> None:
+def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int, max_retain_s: float) -> None:
     """Raise `InvalidRequestError` with every violation, if there is one.
 
     What depends on the length of the prompt is checked by `tokenwire.chat.parameters`.
@@ -85,7 +85,7 @@ def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int
         *_check_bad_words(request),
         *_check_token_ids(request, vocabulary_size),
         *(check_response_format(request.response_format) if request.HasField("response_format") else ()),
-        *_check_urgency(request),
+        *check_execution(request, max_retain_s=max_retain_s),
         *check_metadata(request.metadata),
         *check_user(request.user),
         *check_request_id(request.request_id),
@@ -122,15 +122,6 @@ def _check_bad_words(request: ChatCompletionRequest) -> Iterator[Violation]:
         field, size = f"bad_words[{index}]", len(word.encode())
         if allowed.violation(field, size):
             yield Violation(field, f"`{field}` must have 1 to {MAX_BAD_WORD_BYTES} bytes; got {size}")
-
-
-def _check_urgency(request: ChatCompletionRequest) -> Iterator[Violation]:
-    if request.service_tier not in ServiceTier.values():
-        yield Violation("service_tier", f"`service_tier` must be a known tier; got {request.service_tier}")
-    policy = request.execution_policy
-    allowed = Range(-MAX_PRIORITY, MAX_PRIORITY)
-    if violation := allowed.violation("execution_policy.priority", policy.priority):
-        yield violation
 
 
 def _check_token_ids(request: ChatCompletionRequest, vocabulary_size: int) -> Iterator[Violation]:
