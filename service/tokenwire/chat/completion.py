@@ -11,6 +11,7 @@ from operator import attrgetter
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tokenwire.chat.admission.place import Progress
 from tokenwire.chat.answer.choice import ChoiceText
 from tokenwire.chat.answer.logprobs import token_logprob, token_text
 from tokenwire.chat.answer.reader import AnswerForm
@@ -35,6 +36,9 @@ from tokenwire.v1.chat_pb2 import (
 )
 
 logger = logging.getLogger("tokenwire.chat")
+
+_OWN_ENDS = (FinishReason.FINISH_REASON_STOP, FinishReason.FINISH_REASON_TOOL_CALLS)
+"""Of choices that were not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,16 @@ class Completion:
         )
 
     @property
+    def progress(self) -> Progress:
+        """For the queue."""
+        own_ends = [finished for finished in self._finished.values() if finished.finish_reason in _OWN_ENDS]
+        return Progress(
+            tokens=sum([choice.num_tokens for choice in self._choices]),
+            live_choices=len(self._choices) - len(self._finished),
+            own_ends=len(own_ends),
+        )
+
+    @property
     def finish_reasons(self) -> tuple[str, ...]:
         """Short names, in choice order, of the choices that have finished."""
         names = (FinishReason.Name(self._finished[index].finish_reason) for index in sorted(self._finished))
@@ -190,17 +204,33 @@ class Completion:
             if index in self._finished:
                 continue  # what the engine made before it heard of the abort
             finished = self._feed(index, run, abort)
-            if (delta := self._choices[index].take(index)) is not None:
-                yield ChatCompletionEvent(sequence=self._sequence, delta=delta)
             if finished is not None:
-                self._finished[index] = finished
-                self._sequence += 1
-                yield ChatCompletionEvent(sequence=self._sequence, finished=finished)
+                yield from self._finish(finished)
+            elif (delta := self._choices[index].take(index)) is not None:
+                yield ChatCompletionEvent(sequence=self._sequence, delta=delta)
+
+    def cut(self) -> Iterator[ChatCompletionEvent]:
+        """The events of an end before its time: choices that have not finished give what they hold back."""
+        for index, choice in enumerate(self._choices):
+            if index in self._finished:
+                continue
+            choice.end()
+            reason = FinishReason.FINISH_REASON_TIME_LIMIT if choice.match is None else FinishReason.FINISH_REASON_STOP
+            yield from self._finish(Finished(index=index, finish_reason=reason, stop_match=choice.match or ""))
 
     def completed(self) -> ChatCompletionEvent:
         """The last event."""
         completed = Completed(usage=self.usage, timings=self.timeline.timings)
         return ChatCompletionEvent(sequence=self._sequence + 1, completed=completed)
+
+    def _finish(self, finished: Finished) -> Iterator[ChatCompletionEvent]:
+        """The last events of a choice."""
+        index = finished.index
+        if (delta := self._choices[index].take(index)) is not None:
+            yield ChatCompletionEvent(sequence=self._sequence, delta=delta)
+        self._finished[index] = finished
+        self._sequence += 1
+        yield ChatCompletionEvent(sequence=self._sequence, finished=finished)
 
     def _prompt_logprobs(self, outputs: Sequence[SequenceOutput]) -> ChatCompletionEvent:
         """Those of the next prompt tokens. They all come before the first token of any choice."""

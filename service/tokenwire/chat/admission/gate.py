@@ -9,6 +9,7 @@ from tokenwire.chat.admission.queue import Queue
 from tokenwire.chat.admission.tenant import Tenant
 from tokenwire.engine.protocol import EngineLoad
 from tokenwire.errors import QueueTimeoutError, TokenwireError
+from tokenwire.v1.chat_pb2 import Heartbeat
 
 
 class Gate:
@@ -60,27 +61,31 @@ class Gate:
 class Ticket:
     """One request's way through the gate: `enter`, `await_turn`, `note` and, whatever happens, `release`."""
 
-    __slots__ = ("_gate", "_on_turn", "_timer", "place")
+    __slots__ = ("_begin_by_s", "_gate", "_on_turn", "_timer", "place")
 
     def __init__(self, gate: Gate, place: Place) -> None:
         self.place = place
         self._gate = gate
         self._on_turn: Callable[[], None] = lambda: None
+        self._begin_by_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def enter(self, demand: Demand) -> None:
-        """Join the queue. Raises `QueueFullError`, or `DeadlineUnattainableError` where it would begin too late."""
-        self._gate.enter(self, demand)
+    def enter(self, demand: Demand, *, begin_by_s: float | None = None) -> None:
+        """Join the queue, to wait until `begin_by_s` on the monotonic clock at the longest.
 
-    def await_turn(
-        self, on_turn: Callable[[], None], on_refusal: Callable[[TokenwireError], None], *, timeout_s: float | None
-    ) -> None:
-        """Wait: `on_turn` is called, perhaps at once, or `on_refusal` with `QueueTimeoutError` if it takes longer than
-        `timeout_s`; neither once it is released."""
+        Raises `QueueFullError`, or `DeadlineUnattainableError` where it would begin too late.
+        """
+        self._gate.enter(self, demand)
+        self._begin_by_s = begin_by_s
+
+    def await_turn(self, on_turn: Callable[[], None], on_refusal: Callable[[TokenwireError], None]) -> None:
+        """Wait: `on_turn` is called, perhaps at once, or `on_refusal` with `QueueTimeoutError` if that takes too long;
+        neither once it is released."""
         self._on_turn = on_turn
         self._gate.advance()
-        if timeout_s is not None and self.place.stage is Stage.WAITING:
-            self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out, on_refusal)
+        if self._begin_by_s is not None and self.place.stage is Stage.WAITING:
+            loop, left_s = asyncio.get_running_loop(), max(0.0, self._begin_by_s - time.monotonic())
+            self._timer = loop.call_later(left_s, self._time_out, on_refusal)
 
     def call(self) -> None:
         """It is its turn."""
@@ -97,20 +102,13 @@ class Ticket:
         self._stop_timer()
         self._gate.release(self.place)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it is in line."""
-        return self.place.stage is Stage.WAITING
-
-    @property
-    def position(self) -> int:
-        """About how many requests begin before it, while it waits."""
-        return self._gate.queue.position(self.place)
-
-    @property
-    def wait_s(self) -> float | None:
-        """Estimated seconds until its turn, while it waits; None: not known."""
-        return self._gate.wait_s(self.place)
+    def describe(self, heartbeat: Heartbeat) -> None:
+        """While it waits, tell the position and the estimate."""
+        if self.place.stage is not Stage.WAITING:
+            return
+        heartbeat.queue_position = self._gate.queue.position(self.place)
+        if (wait_s := self._gate.wait_s(self.place)) is not None:
+            heartbeat.estimated_wait.FromMilliseconds(round(wait_s * 1000))
 
     def _time_out(self, on_refusal: Callable[[TokenwireError], None]) -> None:
         on_refusal(
