@@ -6,16 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from operator import is_not
 
-from tokenwire.chat.live.completion import ReaderLimits
+from tokenwire.chat.live.reader import ReaderLimits
 from tokenwire.chat.live.retention import RetentionLimits
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.service import ChatService
 from tokenwire.config import ServeConfig
 from tokenwire.engine.protocol import Engine, Progress
 from tokenwire.listen import listen
+from tokenwire.observability import Observability
 from tokenwire.rest.app import create_app
 from tokenwire.rest.server import RestServer
+from tokenwire.rpc.admin import AdminServer
 from tokenwire.rpc.server import RpcServer
+from tokenwire.security.security import Security
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +32,14 @@ class Server:
     def __init__(self, config: ServeConfig, engine: Engine) -> None:
         limits, streams = config.server, config.streams
         self.engine = engine
+        self._observability = Observability(
+            config.observability, model=config.model.name, load=lambda: self.service.load
+        )
         self.service = ChatService(
             engine,
-            max_queue=limits.max_queue,
+            max_queue=config.queue.max_queue,
+            max_queue_tokens=config.queue.max_queue_tokens,
+            max_running=config.engine.max_running,
             max_request_bytes=limits.max_message_bytes,
             max_stored=limits.max_stored,
             stored_for_s=limits.stored_for_s,
@@ -43,22 +51,44 @@ class Server:
                 max_unread_bytes=streams.max_unread_bytes,
                 max_write_s=streams.max_write_s,
             ),
+            observers=self._observability.completions,
         )
         self.port = limits.port
         """gRPC port; the real one once started."""
         self.http_port = limits.http_port
         """REST port, likewise; None without REST."""
+        self.admin_port = config.security.admin_port
+        """Port of channelz, likewise; None without it."""
         self._config = config
-        self._rpc = RpcServer(self.service, limits)
+        self._security = Security(config.security)
+        self._rpc = RpcServer(
+            self.service,
+            limits,
+            access=self._security.access,
+            tls=self._security.tls,
+            reflection=config.security.reflection,
+            observers=self._observability.calls,
+        )
+        self._admin: AdminServer | None = None
         self._rest: RestServer | None = None
         self._following: asyncio.Task[None] | None = None
+
+    @property
+    def metrics_address(self) -> str | None:
+        """Where the metrics are, once started; None without them."""
+        return self._observability.metrics_address
 
     async def start(self, on_progress: Callable[[Progress], None]) -> ServedModel:
         """Listen, start the engine, load the tokenizer, serve. Until then requests get MODEL_LOADING.
 
         Raises `ListenError`, `EngineStartError` or `ModelLoadError`, each with a message for the operator.
         """
+        self._security.start(host=self._config.server.host)
         self.port = await self._rpc.start()
+        if self.admin_port is not None:
+            self._admin = AdminServer(self.admin_port)
+            self.admin_port = await self._admin.start()
+        self._observability.start()
         if self.http_port is not None:
             self.http_port = self._start_rest(self.http_port)
         info = await self.engine.start(on_progress)
@@ -97,6 +127,10 @@ class Server:
         await self._rpc.stop(0 if self.service.active else LAST_STATUS_S)
         if self._rest is not None:
             await self._rest.stop()
+        if self._admin is not None:
+            await self._admin.stop()
+        await self._security.stop()
+        await self._observability.stop()
         await self.engine.stop()
 
     async def _follow_engine(self) -> None:
@@ -111,8 +145,14 @@ class Server:
 
     def _start_rest(self, port: int) -> int:
         listener = listen(self._config.server.host, port)
-        app = create_app(self.service, max_body_bytes=self._config.server.max_message_bytes)
-        self._rest = RestServer(app, listener)
+        limits, tls = self._config.server, self._security.tls
+        app = create_app(
+            self.service,
+            max_body_bytes=limits.max_message_bytes,
+            access=self._security.access,
+            observers=self._observability.calls,
+        )
+        self._rest = RestServer(app, listener, max_connections=limits.max_connections, tls=tls)
         self._rest.start()
         bound_port: int = listener.getsockname()[1]
         return bound_port

@@ -13,7 +13,7 @@ from support.slow_engine import SlowEngine
 from tokenwire.config import ServeConfig
 from tokenwire.rpc.health import LIVE, SERVICES
 from tokenwire.server import Server
-from tokenwire.v1 import chat_pb2, models_pb2, tokens_pb2
+from tokenwire.v1 import chat_pb2, models_pb2, operations_pb2, tokens_pb2
 from tokenwire.v1.tokens_pb2 import TokenizeRequest
 from tokenwire.v1.tokens_pb2_grpc import TokenServiceStub
 
@@ -34,7 +34,7 @@ async def is_live(channel: grpc.aio.Channel) -> bool:
 
 
 def test_every_service_of_the_contract_has_a_health_name() -> None:
-    files = (chat_pb2.DESCRIPTOR, models_pb2.DESCRIPTOR, tokens_pb2.DESCRIPTOR)
+    files = (chat_pb2.DESCRIPTOR, models_pb2.DESCRIPTOR, operations_pb2.DESCRIPTOR, tokens_pb2.DESCRIPTOR)
     assert set(SERVICES) == {service.full_name for file in files for service in file.services_by_name.values()}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tokenwire.chat.caller import ANYONE, CURRENT, Caller
+from tokenwire.errors import TokenwireError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,10 +43,12 @@ class CallObserver(Protocol):
         ...
 
 
-def note_reason(reason: str) -> None:
-    """The call that is being handled fails for this reason."""
+def note_error(error: TokenwireError) -> None:
+    """The call that is being handled fails with this error."""
     if (call := CALL.get()) is not None:
-        call.reason = reason
+        call.reason = error.reason_name
+        if not call.is_http:
+            call.code = error.kind.grpc_code.name
 
 
 def note_completion(completion_id: str, *, prompt_tokens: int, completion_tokens: int) -> None:

@@ -9,7 +9,17 @@ import yaml
 from cyclopts import App, ArgumentCollection, CycloptsError
 from cyclopts.config import Dict, Env
 
-from tokenwire.config import EngineConfig, LogConfig, ModelOptions, ServeConfig, ServerConfig
+from tokenwire.config import (
+    EngineConfig,
+    LogConfig,
+    ModelOptions,
+    ObservabilityConfig,
+    QueueConfig,
+    SecurityConfig,
+    ServeConfig,
+    ServerConfig,
+    StreamConfig,
+)
 from tokenwire.logs import configure_logs
 
 
@@ -34,6 +44,10 @@ def serve(
     model: ModelOptions,
     engine: EngineConfig = EngineConfig(),  # noqa: B008 (frozen)
     server: ServerConfig = ServerConfig(),  # noqa: B008
+    queue: QueueConfig = QueueConfig(),  # noqa: B008
+    streams: StreamConfig = StreamConfig(),  # noqa: B008
+    security: SecurityConfig = SecurityConfig(),  # noqa: B008
+    observability: ObservabilityConfig = ObservabilityConfig(),  # noqa: B008
     log: LogConfig = LogConfig(),  # noqa: B008
     config: Path | None = None,
 ) -> int:
@@ -46,12 +60,24 @@ def serve(
     config
         YAML file with options: the names of the flags without dashes in front, such as `kv_memory: 2GiB`.
     """
-    return _run(ServeConfig(model=model, engine=engine, server=server, log=log))
+    return _run(
+        ServeConfig(
+            model=model,
+            engine=engine,
+            server=server,
+            queue=queue,
+            streams=streams,
+            security=security,
+            observability=observability,
+            log=log,
+        )
+    )
 
 
 def _run(config: ServeConfig) -> int:
     try:
         # Here and not on top: help and wrong flags are then answered without the [serve] extra.
+        from tokenwire.chat.call import call_fields
         from tokenwire.chat.model import ModelLoadError, ServedModel
         from tokenwire.cli.startup import banner, show_progress
         from tokenwire.engine.protocol import EngineStartError
@@ -59,7 +85,9 @@ def _run(config: ServeConfig) -> int:
         from tokenwire.engine.supervisor import SupervisedEngine
         from tokenwire.listen import ListenError
         from tokenwire.run import run
+        from tokenwire.security.watched_files import SecurityFileError
         from tokenwire.server import Server
+        from tokenwire.tracing import TracingError
     except ModuleNotFoundError as error:
         return _fail(f"`tokenwire serve` needs more packages: pip install 'tokenwire[serve]' ({error})")
 
@@ -70,15 +98,21 @@ def _run(config: ServeConfig) -> int:
 
             def on_ready(model: ServedModel) -> None:
                 display.close()
-                text = banner(model, host=config.server.host, port=server.port, http_port=server.http_port)
+                text = banner(
+                    model,
+                    host=config.server.host,
+                    port=server.port,
+                    http_port=server.http_port,
+                    metrics=server.metrics_address,
+                )
                 print(text, flush=True)
 
             return await run(server, on_progress=display.enter_context(show_progress()), on_ready=on_ready)
 
-    configure_logs(config.log)
+    configure_logs(level=config.log.log_level, form=config.log.log_format, context=call_fields)
     try:
         return asyncio.run(main())
-    except (ListenError, EngineStartError, ModelLoadError) as error:
+    except (ListenError, EngineStartError, ModelLoadError, SecurityFileError, TracingError) as error:
         return _fail(str(error))
 
 

@@ -46,8 +46,8 @@ def _stage_logger() -> Callable[[Progress], None]:
     return log
 
 
-def banner(model: ServedModel, *, host: str, port: int, http_port: int | None) -> str:
-    """What is served, and where."""
+def banner(model: ServedModel, *, host: str, port: int, http_port: int | None, metrics: str | None = None) -> str:
+    """What is served, and where; `metrics` is their address."""
     info = model.info
     weights = f", weights in {info.weights}" if info.weights else ""
     lines = [
@@ -57,6 +57,8 @@ def banner(model: ServedModel, *, host: str, port: int, http_port: int | None) -
         f"  KV cache {info.kv_cache_tokens:,} tokens",
         f"  gRPC     {format_address(host, port)}",
     ]
+    if metrics is not None:
+        lines.append(f"  metrics  http://{metrics}/metrics")
     if http_port is not None:
         lines.append(f"  REST     http://{format_address(host, http_port)}/v1")
     return "\n".join(lines)

@@ -4,8 +4,22 @@ from tokenwire.config.checks import parse_size
 from tokenwire.config.engine import EngineConfig
 from tokenwire.config.log import LogConfig
 from tokenwire.config.model import ModelOptions
+from tokenwire.config.observability import ObservabilityConfig
+from tokenwire.config.queue import QueueConfig
+from tokenwire.config.security import SecurityConfig
 from tokenwire.config.serve import ServeConfig
 from tokenwire.config.server import ServerConfig
 from tokenwire.config.streams import StreamConfig
 
-__all__ = ["EngineConfig", "LogConfig", "ModelOptions", "ServeConfig", "ServerConfig", "StreamConfig", "parse_size"]
+__all__ = [
+    "EngineConfig",
+    "LogConfig",
+    "ModelOptions",
+    "ObservabilityConfig",
+    "QueueConfig",
+    "SecurityConfig",
+    "ServeConfig",
+    "ServerConfig",
+    "StreamConfig",
+    "parse_size",
+]

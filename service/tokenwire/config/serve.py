@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from tokenwire.config.engine import EngineConfig
 from tokenwire.config.log import LogConfig
 from tokenwire.config.model import ModelOptions
+from tokenwire.config.observability import ObservabilityConfig
+from tokenwire.config.queue import QueueConfig
+from tokenwire.config.security import SecurityConfig
 from tokenwire.config.server import ServerConfig
 from tokenwire.config.streams import StreamConfig
 from tokenwire.engine.protocol import EngineOptions
@@ -17,7 +20,10 @@ class ServeConfig:
     model: ModelOptions
     engine: EngineConfig = field(default_factory=EngineConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
+    queue: QueueConfig = field(default_factory=QueueConfig)
     streams: StreamConfig = field(default_factory=StreamConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    observability: ObservabilityConfig = field(default_factory=ObservabilityConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property

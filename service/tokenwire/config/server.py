@@ -28,9 +28,6 @@ class ServerConfig:
     max_connections: Annotated[int, Parameter(validator=check_positive)] = 1024
     """Most connections to each port; more are closed at once."""
 
-    max_queue: Annotated[int, Parameter(validator=check_positive)] = 1024
-    """Most choices that may wait or run at once; more are refused with UNAVAILABLE."""
-
     max_stored: Annotated[int, Parameter(validator=check_positive)] = 1000
     """Most completions that are kept for GetChatCompletion; the oldest goes first."""
 

@@ -12,12 +12,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from tokenwire.chat.call import CallObserver
 from tokenwire.chat.service import ChatService
 from tokenwire.errors import InvalidRequestError
 from tokenwire.rest.body import read_json_object, unless_disconnected
 from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chunks import ChunkWriter
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
+from tokenwire.rest.observed import CallMiddleware
 from tokenwire.rest.requests import ParsedRequest, parse_chat_request
 from tokenwire.rest.responses import completion_json, model_json, stored_json
 from tokenwire.rest.sse import stream_response
@@ -32,7 +34,12 @@ _MAX_IGNORED_SHOWN = 16
 
 
 def create_app(
-    service: ChatService, *, max_body_bytes: int, keepalive_s: float = 15.0, access: Access = ANYBODY
+    service: ChatService,
+    *,
+    max_body_bytes: int,
+    keepalive_s: float = 15.0,
+    access: Access = ANYBODY,
+    observers: Sequence[CallObserver] = (),
 ) -> Starlette:
     """The application. Bodies over `max_body_bytes` are refused; quiet streams carry a comment each `keepalive_s`."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
@@ -46,7 +53,7 @@ def create_app(
             Route("/v1/models/{model:path}", endpoints.get_model),
             Route("/health", endpoints.health),
         ],
-        middleware=[Middleware(CallerMiddleware, access=access)],
+        middleware=[Middleware(CallMiddleware, observers=observers), Middleware(CallerMiddleware, access=access)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.router.redirect_slashes = False  # a redirect would answer without an error object

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
+from tokenwire.chat.call import note_error
 from tokenwire.errors import (
     ContextLengthError,
     InternalError,
@@ -38,7 +39,8 @@ _HTTP_CODES: Mapping[int, str] = {
 
 
 def error_json(error: TokenwireError) -> dict[str, object]:
-    """The error object."""
+    """The error object. It is noted that the request fails with it."""
+    note_error(error)
     message, param, code = str(error), None, error.kind.openai_code
     match error:
         case InvalidRequestError():

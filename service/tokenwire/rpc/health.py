@@ -3,7 +3,12 @@
 from grpc_health.v1.health import aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-SERVICES = ("tokenwire.v1.ChatService", "tokenwire.v1.ModelService", "tokenwire.v1.TokenService")
+SERVICES = (
+    "tokenwire.v1.ChatService",
+    "tokenwire.v1.ModelService",
+    "tokenwire.v1.OperationsService",
+    "tokenwire.v1.TokenService",
+)
 LIVE = "live"
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from tokenwire.chat.call import note_error
 from tokenwire.chat.caller import CURRENT, Caller
 from tokenwire.errors import InternalError, MalformedMessageError, TokenwireError
 from tokenwire.request_id import REQUEST_ID_HEADER, request_id_of
@@ -118,7 +119,8 @@ def _parse(handler: Handler, data: bytes) -> Message:
 
 
 def _status(error: Exception, method: str) -> RpcStatus:
-    if isinstance(error, TokenwireError):
-        return status_of(error)
-    _log.error("defect in %s", method, exc_info=error)
-    return status_of(InternalError())
+    if not isinstance(error, TokenwireError):
+        _log.error("defect in %s", method, exc_info=error)
+        error = InternalError()
+    note_error(error)
+    return status_of(error)

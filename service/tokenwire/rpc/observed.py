@@ -18,7 +18,6 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _PACKAGE = "/tokenwire.v1."
 _CHAT = "/tokenwire.v1.ChatService/"
-_CODES: dict[object, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -62,9 +61,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 time_left_s = context.time_remaining()
                 is_late = time_left_s is not None and time_left_s <= 0
                 call.code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
-                raise
-            except BaseException:  # of `abort`, which has set the code
-                call.code = _CODES.get(context.code(), "UNKNOWN")
                 raise
             finally:
                 call.caller = CURRENT.get()

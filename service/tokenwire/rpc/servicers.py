@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from tokenwire.chat.caller import CURRENT
+from tokenwire.chat.live.reader import OnSlow
 from tokenwire.chat.service import ChatService
 from tokenwire.v1 import chat_pb2, chat_pb2_grpc, models_pb2, models_pb2_grpc, tokens_pb2, tokens_pb2_grpc
 
@@ -28,14 +29,14 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     async def StreamChatCompletion(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> AsyncIterator[chat_pb2.ChatCompletionEvent]:
-        async with aclosing(self._service.stream(request, caller=CURRENT.get())) as events:
+        async with aclosing(self._service.stream(request, caller=CURRENT.get(), on_slow=_cancel_call())) as events:
             async for event in events:
                 yield event
 
     async def ResumeChatCompletion(  # noqa: N802
         self, request: chat_pb2.ResumeChatCompletionRequest, context: Context
     ) -> AsyncIterator[chat_pb2.ChatCompletionEvent]:
-        async with aclosing(self._service.resume(request, caller=CURRENT.get())) as events:
+        async with aclosing(self._service.resume(request, caller=CURRENT.get(), on_slow=_cancel_call())) as events:
             async for event in events:
                 yield event
 
@@ -47,7 +48,15 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     async def CancelChatCompletion(  # noqa: N802
         self, request: chat_pb2.CancelChatCompletionRequest, context: Context
     ) -> chat_pb2.CancelChatCompletionResponse:
-        return self._service.cancel(request, caller=CURRENT.get())
+        return await self._service.cancel(request, caller=CURRENT.get())
+
+
+def _cancel_call() -> OnSlow:
+    """Cancels the task of this call, with the error as its message: it may be stuck in a write. The interceptor sends
+    the error."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancel
 
 
 class ModelServicer(models_pb2_grpc.ModelServiceServicer):

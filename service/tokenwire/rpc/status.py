@@ -23,7 +23,6 @@ from tokenwire.errors import (
     UnavailableError,
     Violation,
 )
-from tokenwire.v1.errors_pb2 import ErrorReason
 
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -55,8 +54,7 @@ def status_of(error: TokenwireError) -> RpcStatus:
             message = f"{_cut(message, _MAX_MESSAGE_BYTES - 48)} (and {left_out} more violations)"
             metadata["violations_left_out"] = str(left_out)
     message = _cut(message, _MAX_MESSAGE_BYTES)
-    reason = ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
-    details: list[Message] = [ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=metadata)]
+    details: list[Message] = [ErrorInfo(reason=error.reason_name, domain=ERROR_DOMAIN, metadata=metadata)]
     trailers: list[tuple[str, str | bytes]] = []
     match error:
         case InvalidRequestError():

@@ -1,0 +1,60 @@
+"""Watches the HTTP requests: their access lines and metrics."""
+
+import time
+from collections.abc import Sequence
+from http import HTTPMethod
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tokenwire.chat.call import CALL, Call, CallObserver
+from tokenwire.chat.caller import CURRENT
+
+_CLIENT_CLOSED_REQUEST = "499"
+_METHODS = frozenset(HTTPMethod)
+_PREFIXES = ("/v1/chat/completions/", "/v1/models/")
+_ROUTES = frozenset({"/v1/chat/completions", "/v1/models", "/health"})
+
+
+class CallMiddleware:
+    """Comes before all others: it sees how the request ends, refused ones too."""
+
+    def __init__(self, app: ASGIApp, *, observers: Sequence[CallObserver]) -> None:
+        self._app = app
+        self._observers = observers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Until it is answered whole, and where the client leaves before.
+        call = Call(method=_route(scope), is_http=True, code=_CLIENT_CLOSED_REQUEST)
+        CALL.set(call)
+        status = ""
+
+        async def send_observed(message: Message) -> None:
+            nonlocal status
+            await send(message)
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            elif not message.get("more_body", False):
+                call.code = status
+
+        try:
+            await self._app(scope, receive, send_observed)
+        finally:
+            call.caller = CURRENT.get()
+            call.seconds = time.monotonic() - call.began_s
+            for observer in self._observers:
+                observer.called(call)
+
+
+def _route(scope: Scope) -> str:
+    """Method and route, of which there are a few, whatever is asked."""
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    path = scope["path"]
+    if path in _ROUTES:
+        return f"{method} {path}"
+    for prefix in _PREFIXES:
+        if path.startswith(prefix):
+            return f"{method} {prefix}{{id}}"
+    return f"{method} other"
