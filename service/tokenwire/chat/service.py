@@ -1,17 +1,23 @@
 """The chat service: what every transport calls."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from enum import Enum
 from functools import partial
 
+from tokenwire.chat.admission.gate import Gate
+from tokenwire.chat.admission.place import Demand
+from tokenwire.chat.admission.queue import Queue
+from tokenwire.chat.admission.tenant import Tenant
 from tokenwire.chat.call import note_completion
 from tokenwire.chat.caller import ANYONE, Caller
 from tokenwire.chat.completion import Acceptance, Completion
 from tokenwire.chat.description import describe_model
-from tokenwire.chat.live.completion import LiveCompletion, ReaderLimits
+from tokenwire.chat.live.completion import LiveCompletion
 from tokenwire.chat.live.event_log import EventLog
+from tokenwire.chat.live.reader import OnSlow, ReaderLimits
 from tokenwire.chat.live.registry import Entry, Registry
 from tokenwire.chat.live.retention import Retention, RetentionLimits
 from tokenwire.chat.load import LoadMeter, ServiceLoad
@@ -20,6 +26,7 @@ from tokenwire.chat.observer import CompletionObserver
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
 from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
 from tokenwire.chat.store import CompletionStore
+from tokenwire.chat.time_limits import TimeLimits
 from tokenwire.chat.validation.limits import MAX_N
 from tokenwire.chat.validation.request import MISSING_MODEL, check_token_id, validate
 from tokenwire.chat.validation.rules import missing
@@ -34,9 +41,7 @@ from tokenwire.errors import (
     InvalidRequestError,
     ModelLoadingError,
     ModelNotFoundError,
-    QueueFullError,
     ResumeWindowError,
-    TokenwireError,
 )
 from tokenwire.stream import StreamFolder
 from tokenwire.v1.chat_pb2 import (
@@ -51,7 +56,6 @@ from tokenwire.v1.chat_pb2 import (
     ResumeChatCompletionRequest,
     StoredChatCompletion,
 )
-from tokenwire.v1.errors_pb2 import ErrorReason
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
 from tokenwire.v1.operations_pb2 import ServerState
 from tokenwire.v1.tokens_pb2 import (
@@ -98,14 +102,17 @@ class ChatService:
         *,
         max_queue: int,
         max_request_bytes: int,
+        max_queue_tokens: int = 2_000_000,
+        max_running: int = 64,
         max_stored: int = 1000,
         stored_for_s: float = 3600.0,
         retention: RetentionLimits = RetentionLimits(),  # noqa: B008 (frozen)
         readers: ReaderLimits = ReaderLimits(),  # noqa: B008
         observers: Sequence[CompletionObserver] = (),
     ) -> None:
-        """`max_queue` bounds the choices that run or wait at once; `max_request_bytes` is told in `Model.limits`;
-        `max_stored` completions are kept for at most `stored_for_s` seconds."""
+        """`max_queue` bounds the choices that run or wait at once, `max_queue_tokens` their tokens; `max_running` is
+        the engine's; `max_request_bytes` is told in `Model.limits`; `max_stored` completions are kept for at most
+        `stored_for_s` seconds."""
         self._engine = engine
         self._retention = retention
         self._readers = readers
@@ -113,25 +120,34 @@ class ChatService:
         self._observers = (self._meter, *observers)
         self._registry = Registry(max_bytes=retention.max_bytes)
         self._store = CompletionStore(max_count=max_stored, max_age_s=stored_for_s)
-        self._max_queue = max_queue
+        self._queue = Queue(max_choices=max_queue, max_tokens=max_queue_tokens, max_running=max_running)
+        self._gate = Gate(self._queue, load=lambda: engine.load)
         self._max_request_bytes = max_request_bytes
         self._max_n = min(MAX_N, max_queue)
         self._model: ServedModel | None = None
-        self._draining = False
-        self._num_choices = 0
+        self._drains_until_s: float | None = None
+        """On the monotonic clock; None: it does not drain."""
 
     def open(self, model: ServedModel) -> None:
         """Loading → serving."""
         self._model = model
 
-    def drain(self) -> None:
-        """Refuse new completions with `DrainingError`; live ones go on."""
-        self._draining = True
+    def drain(self, *, grace_s: float = 0.0) -> None:
+        """Refuse new completions with `DrainingError`; live ones go on, and are told that they have `grace_s` s."""
+        self._drains_until_s = time.monotonic() + grace_s
+        for live in self._registry.live:
+            live.beat()
+
+    def cut_off(self) -> None:
+        """End all live completions with `DrainingError`."""
+        for live in self._registry.live:
+            error = DrainingError("the server is shut down, and its grace time is over", retry_after_s=RETRY_AFTER_S)
+            live.end(CompletionState.COMPLETION_STATE_FAILED, error)
 
     @property
     def state(self) -> ServiceState:
         """Where the service is in its life."""
-        if self._draining:
+        if self._drains_until_s is not None:
             return ServiceState.DRAINING
         if self._model is None:
             return ServiceState.LOADING
@@ -149,8 +165,11 @@ class ChatService:
         return ServiceLoad(
             state=ServerState.Value(f"SERVER_STATE_{self.state.name}"),
             running_choices=engine.running,
-            waiting_choices=max(self._num_choices - engine.running, 0),
-            max_queued_choices=self._max_queue,
+            waiting_choices=max(self._queue.choices.held - engine.running, 0),
+            max_queued_choices=self._queue.choices.most,
+            queued_tokens=self._queue.tokens.held,
+            max_queued_tokens=self._queue.tokens.most,
+            estimated_wait_s=self._gate.wait_s(),
             tokens_per_second=self._meter.tokens.per_second,
             requests_per_second=self._meter.requests.per_second,
             engine=engine,
@@ -166,7 +185,7 @@ class ChatService:
         await self._registry.wait_idle()
 
     async def stream(
-        self, request: ChatCompletionRequest, *, caller: Caller = ANYONE, on_slow: Callable[[], None] = lambda: None
+        self, request: ChatCompletionRequest, *, caller: Caller = ANYONE, on_slow: OnSlow = lambda error: None
     ) -> AsyncGenerator[ChatCompletionEvent, None]:
         """Generate a completion, or attach to the one with the request's `request_id`. Errors raise at the first step;
         closing the generator ends the completion, unless it detaches. `on_slow` as for `LiveCompletion.read`."""
@@ -189,24 +208,26 @@ class ChatService:
         request: ResumeChatCompletionRequest,
         *,
         caller: Caller = ANYONE,
-        on_slow: Callable[[], None] = lambda: None,
+        on_slow: OnSlow = lambda error: None,
     ) -> AsyncGenerator[ChatCompletionEvent, None]:
         """Go on with the stream of a live or retained completion after a sequence."""
         check_resume(request)
         live = self._registry.find(request.completion_id, caller).live
-        position = live.log.position_after(request.after_sequence if request.HasField("after_sequence") else -1)
+        after_sequence = request.after_sequence if request.HasField("after_sequence") else -1
         for observer in self._observers:
             observer.resumed()
         with _noted(live):
-            async with aclosing(live.read(position, on_slow=on_slow)) as events:
+            async with aclosing(live.read(after_sequence, on_slow=on_slow)) as events:
                 async for event in events:
                     yield event
 
-    def cancel(self, request: CancelChatCompletionRequest, *, caller: Caller = ANYONE) -> CancelChatCompletionResponse:
+    async def cancel(
+        self, request: CancelChatCompletionRequest, *, caller: Caller = ANYONE
+    ) -> CancelChatCompletionResponse:
         """End a live completion; tell how an ended one has ended."""
         check_cancel(request)
         if request.WhichOneof("target") == "request_id":
-            live = self._registry.find_request(request.request_id, caller)
+            live = await self._registry.find_request(request.request_id, caller)
         else:
             live = self._registry.find(request.completion_id, caller).live
         live.cancel()
@@ -225,16 +246,19 @@ class ChatService:
 
     async def _begin(self, request: ChatCompletionRequest, caller: Caller) -> LiveCompletion:
         """Let a completion live. Every refusal comes from here."""
-        if self._draining:
+        if self._drains_until_s is not None:
             raise DrainingError("the server is shutting down", retry_after_s=RETRY_AFTER_S)
-        model = await self._valid(request)
+        self._loaded()
         acceptance = Acceptance.now()
-        place = self._take_place(request.n if request.HasField("n") else 1)
+        ticket = self._gate.reserve(Tenant(caller.key_id, request.user), self._num_choices(request))
         try:
+            model = await self._valid(request)
             prepared = await prepare(request, model=model, engine=self._engine)
             completion, generation = _start(acceptance, request, prepared, model=model, on_tokens=self._generated)
+            limits = TimeLimits.of(request, caller, accepted_s=acceptance.accepted_s)
+            ticket.enter(_demand(generation, limits), begin_by_s=limits.begin_by_s)
         except BaseException:
-            place.release()
+            ticket.release()
             raise
         retention = Retention.of(request, self._retention)
         fold = StreamFolder() if request.store else None
@@ -243,13 +267,15 @@ class ChatService:
             generation,
             owner=caller.key_id,
             engine=self._engine,
-            place=place,
+            place=ticket,
             log=EventLog(on_growth=self._registry.grow),
             detaches=retention.detaches,
             keeps=retention.keeps,
             on_event=None if fold is None else fold.add,
+            on_heartbeat=self._tell_drain,
             on_end=partial(self._ended, request=request, caller=caller, fold=fold),
             limits=self._readers,
+            time_limit_s=limits.cut_s,
         )
         self._registry.add(Entry(live, request, retention.retain_s))
         live.begin()
@@ -263,13 +289,19 @@ class ChatService:
         """A completion has ended, however."""
         live.completion.log(_outcome(live))
         state = CompletionState.Name(live.state).removeprefix("COMPLETION_STATE_").lower()
-        record = live.completion.record(caller, outcome=state, reason=_reason(live.log.error))
+        reason = "" if live.log.error is None else live.log.error.reason_name
+        record = live.completion.record(caller, outcome=state, reason=reason)
         for observer in self._observers:
             observer.ended(record)
         if fold is not None and live.state == CompletionState.COMPLETION_STATE_COMPLETED:
             # Before the caller has the last event: it may ask at once, and never come back for more.
             self._store.add(fold.completion, owner=live.owner, metadata=request.metadata, user=request.user)
         self._registry.ended(live)
+
+    def _tell_drain(self, heartbeat: Heartbeat) -> None:
+        """Say when live completions are cut off, if they are."""
+        if self._drains_until_s is not None:
+            heartbeat.drain_in.FromMilliseconds(round(max(0.0, self._drains_until_s - time.monotonic()) * 1000))
 
     def _generated(self, num_tokens: int, seconds_each: float | None) -> None:
         """Tokens of a completion have come."""
@@ -324,13 +356,22 @@ class ChatService:
 
     def _named(self, name: str) -> ServedModel:
         """The model that a request names."""
-        if self._model is None:
-            raise ModelLoadingError("the model is still loading", retry_after_s=RETRY_LOADING_AFTER_S)
+        model = self._loaded()
         if not name:
             raise InvalidRequestError([MISSING_MODEL])
-        if name != self._model.id:
+        if name != model.id:
             raise ModelNotFoundError(name)
+        return model
+
+    def _loaded(self) -> ServedModel:
+        """The model that is served."""
+        if self._model is None:
+            raise ModelLoadingError("the model is still loading", retry_after_s=RETRY_LOADING_AFTER_S)
         return self._model
+
+    def _num_choices(self, request: ChatCompletionRequest) -> int:
+        """Choices of a request that may not be valid: then it needs no more than the place to be found so."""
+        return request.n if 1 <= request.n <= self._max_n else 1
 
     async def _valid(self, request: ChatCompletionRequest) -> ServedModel:
         """The model that a request names, once the request is found valid."""
@@ -352,40 +393,8 @@ class ChatService:
 
     def _describe(self, model: ServedModel) -> Model:
         return describe_model(
-            model, max_n=self._max_n, max_queue=self._max_queue, max_request_bytes=self._max_request_bytes
+            model, max_n=self._max_n, max_queue=self._queue.choices.most, max_request_bytes=self._max_request_bytes
         )
-
-    def _take_place(self, n: int) -> "_Place":
-        """A place in the queue for a completion of `n` choices. Raises `QueueFullError`."""
-        if self._num_choices + n > self._max_queue:
-            raise QueueFullError(
-                f"at most {self._max_queue} choices may run or wait at once; "
-                f"{self._num_choices} do and this request has {n}",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        self._num_choices += n
-        return _Place(partial(self._give_back, n))
-
-    def _give_back(self, n: int) -> None:
-        self._num_choices -= n
-
-
-class _Place:
-    """A place whose turn is always."""
-
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        self._give_back: Callable[[], None] | None = give_back
-
-    def await_turn(self, on_turn: Callable[[], None], on_refusal: Callable[[TokenwireError], None]) -> None:
-        on_turn()
-
-    def release(self) -> None:
-        if self._give_back is not None:
-            self._give_back()
-            self._give_back = None
-
-    def describe(self, heartbeat: Heartbeat) -> None:
-        pass
 
 
 def _outcome(live: LiveCompletion) -> str:
@@ -400,12 +409,7 @@ def _outcome(live: LiveCompletion) -> str:
         case CompletionCancelledError():
             return "cancelled"
         case error:
-            return _reason(error).lower().replace("_", " ")
-
-
-def _reason(error: TokenwireError | None) -> str:
-    """As in `ErrorInfo`; empty without an error."""
-    return "" if error is None else ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
+            return error.reason_name.lower().replace("_", " ")
 
 
 @contextmanager
@@ -450,3 +454,13 @@ def _start(
         prompt_logprobs=request.prompt_logprobs if request.HasField("prompt_logprobs") else None,
     )
     return completion, generation
+
+
+def _demand(generation: GenerationRequest, limits: TimeLimits) -> Demand:
+    """What the queue is told of a request."""
+    return Demand(
+        prompt_tokens=len(generation.prompt_token_ids),
+        max_tokens=generation.sampling.max_tokens,
+        priority=generation.priority,
+        deadline_s=limits.deadline_s,
+    )

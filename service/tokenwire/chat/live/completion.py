@@ -11,12 +11,13 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
+from tokenwire.chat.admission.place import Progress
 from tokenwire.chat.completion import Completion
 from tokenwire.chat.live.event_log import EventLog
-from tokenwire.engine.protocol import Engine, Generation, GenerationRequest
+from tokenwire.chat.live.reader import OnSlow, Reader, ReaderLimits, Ticker
+from tokenwire.engine.protocol import Engine, EngineState, Generation, GenerationRequest
 from tokenwire.errors import (
     CompletionCancelledError,
     EngineFaultError,
@@ -28,9 +29,6 @@ from tokenwire.v1.chat_pb2 import ChatCompletionEvent, CompletionState, Heartbea
 
 logger = logging.getLogger("tokenwire.chat")
 
-TICK_S = 1.0
-"""How often a reader's patience is looked at."""
-
 
 class Place(Protocol):
     """The place of a completion in the queue."""
@@ -39,37 +37,17 @@ class Place(Protocol):
         """Get in line: one of the two is called, perhaps at once, unless the place is given back first."""
         ...
 
+    def note(self, progress: Progress) -> None:
+        """The completion has come so far: where choices have ended others may begin."""
+        ...
+
     def release(self) -> None:
         """Give it back. Harmless the second time."""
         ...
 
     def describe(self, heartbeat: Heartbeat) -> None:
-        """Tell the state, and while it waits the position and the estimate."""
+        """Tell, while it waits, the position and the estimate."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderLimits:
-    """What a reader gets, and what is asked of it."""
-
-    heartbeat_s: float = 10.0
-    """A heartbeat comes when nothing else has for so long."""
-    max_unread_bytes: int = 1 << 20
-    """Most bytes of events that wait for one reader."""
-    max_write_s: float = 60.0
-    """Longest time that one event may take to be written."""
-
-
-@dataclass(slots=True, eq=False)
-class _Reader:
-    position: int
-    last_sequence: int = -1
-    since_s: float = 0.0
-    """When it began to wait, or to write."""
-    is_writing: bool = False
-    is_owed_heartbeat: bool = False
-    error: SlowConsumerError | None = None
-    on_slow: Callable[[], None] = lambda: None
 
 
 class LiveCompletion:
@@ -88,10 +66,13 @@ class LiveCompletion:
         keeps: bool,
         on_end: Callable[["LiveCompletion"], None],
         on_event: Callable[[ChatCompletionEvent], None] | None = None,
+        on_heartbeat: Callable[[Heartbeat], None] = lambda heartbeat: None,
         limits: ReaderLimits,
+        time_limit_s: float | None = None,
     ) -> None:
         """`owner` is the key of the caller. With `detaches` it goes on without readers; with `keeps` the log is kept
-        whole, for readers to come; `on_event` is told each event, `on_end` when it has ended."""
+        whole, for readers to come; `on_event` is told each event, `on_end` when it has ended; `on_heartbeat` adds to
+        heartbeats. At `time_limit_s`, on the monotonic clock, choices that have not finished are cut."""
         self._completion = completion
         self._request = request
         self._owner = owner
@@ -103,11 +84,14 @@ class LiveCompletion:
         self._keeps = keeps
         self._on_event = on_event
         self._on_end = on_end
+        self._on_heartbeat = on_heartbeat
         self._limits = limits
-        self._readers: set[_Reader] = set()
+        self._readers: set[Reader] = set()
         self._is_driven = False
         self._driver: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._time_limit_s = time_limit_s
+        self._timer: asyncio.TimerHandle | None = None
         self.state = CompletionState.COMPLETION_STATE_QUEUED
         self._append(completion.started(resumable=detaches))
 
@@ -133,24 +117,29 @@ class LiveCompletion:
 
     def begin(self) -> None:
         """Get in line; the engine is asked when the turn comes."""
+        if self._time_limit_s is not None:
+            left_s = max(0.0, self._time_limit_s - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._cut)
         self._place.await_turn(self._generate, lambda error: self.end(CompletionState.COMPLETION_STATE_FAILED, error))
 
     async def read(
-        self, position: int = 0, *, on_slow: Callable[[], None] = lambda: None
+        self, after_sequence: int = -1, *, on_slow: OnSlow = lambda error: None
     ) -> AsyncGenerator[ChatCompletionEvent, None]:
-        """The events from a position on. Raises the error that the completion ends with.
+        """The events after a sequence; -1: all. Raises the error that the completion ends with, and as
+        `EventLog.position_after`.
 
-        `on_slow` is called when the reader is found to be too slow: the next step then raises `SlowConsumerError`, but
-        it may be stuck in a write that somebody has to end.
+        `on_slow` is called when the reader is found to be too slow: the next step then raises the same error, but the
+        reader may be stuck in a write that somebody has to end.
         """
-        reader = _Reader(position, on_slow=on_slow, since_s=time.monotonic())
+        position = self._log.position_after(after_sequence)
+        reader = Reader(position, last_sequence=max(after_sequence, 0), on_slow=on_slow)
         self._readers.add(reader)
-        ticker = self._tick_later(reader)
+        ticker = Ticker(lambda: self._look_after(reader), every_s=self._limits.look_s)
         try:
             while (event := await self._next(reader)) is not None:
-                reader.is_writing, reader.since_s = True, time.monotonic()
+                reader.write()
                 yield event
-                reader.is_writing, reader.since_s = False, time.monotonic()
+                reader.wait()
         finally:  # also where the reader went away, at an await (CancelledError) or at a yield (GeneratorExit)
             ticker.cancel()
             self._readers.discard(reader)
@@ -179,17 +168,28 @@ class LiveCompletion:
             return
         self.state = state
         self._log.finish(error)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._generation is not None:
             self._generation.abort()
         self._place.release()
         self._changed.set()
         self._on_end(self)
 
-    async def _next(self, reader: _Reader) -> ChatCompletionEvent | None:
+    def beat(self) -> None:
+        """Send a heartbeat to each reader, now."""
+        for reader in self._readers:
+            reader.owe_heartbeat()
+        self._wake()
+
+    async def _next(self, reader: Reader) -> ChatCompletionEvent | None:
         """The next event for a reader; None at the end."""
         while True:
             if reader.error is not None:
                 raise reader.error
+            if reader.is_owed_heartbeat and reader.position and not self._log.has_ended:
+                reader.is_owed_heartbeat = False
+                return self._heartbeat(reader)
             if (found := self._log.next(reader.position)) is not None:
                 event, reader.position = found
                 reader.last_sequence = event.sequence
@@ -200,9 +200,6 @@ class LiveCompletion:
                 if self._log.error is not None:
                     raise self._log.error
                 return None
-            if reader.is_owed_heartbeat:
-                reader.is_owed_heartbeat = False
-                return self._heartbeat(reader)
             await self._wait()
 
     async def _wait(self) -> None:
@@ -234,9 +231,20 @@ class LiveCompletion:
                 return
             for event in self._completion.events(outputs, abort=generation.abort):
                 self._append(event)
+            self._place.note(self._completion.progress)
             if self._completion.done:
-                self._append(self._completion.completed())
-                self.end(CompletionState.COMPLETION_STATE_COMPLETED)
+                self._complete()
+
+    def _cut(self) -> None:
+        """Its time is over: the choices end with what they have."""
+        with self._ending_on_errors():
+            for event in self._completion.cut():
+                self._append(event)
+            self._complete()
+
+    def _complete(self) -> None:
+        self._append(self._completion.completed())
+        self.end(CompletionState.COMPLETION_STATE_COMPLETED)
 
     @contextmanager
     def _ending_on_errors(self) -> Iterator[None]:
@@ -244,7 +252,9 @@ class LiveCompletion:
         try:
             yield
         except EngineFaultError as error:
-            self.end(CompletionState.COMPLETION_STATE_FAILED, EngineFaultError(str(error), completion_id=self.id))
+            num_tokens = self._completion.usage.completion_tokens
+            told = EngineFaultError(str(error), completion_id=self.id, tokens_emitted=num_tokens)
+            self.end(CompletionState.COMPLETION_STATE_FAILED, told)
         except TokenwireError as error:
             self.end(CompletionState.COMPLETION_STATE_FAILED, error)
         except Exception:  # a defect: the readers are told, and everything is freed
@@ -261,7 +271,7 @@ class LiveCompletion:
         if self._detaches:
             self._drive_alone()
         else:
-            self.end(CompletionState.COMPLETION_STATE_CANCELLED, CompletionCancelledError(self.id))
+            self.cancel()
 
     def _drive_alone(self) -> None:
         """Let a task drive to the end, unless one does."""
@@ -272,57 +282,39 @@ class LiveCompletion:
         while not self._log.has_ended:
             await self._wait()
 
-    def _heartbeat(self, reader: _Reader) -> ChatCompletionEvent:
-        event = ChatCompletionEvent(sequence=max(reader.last_sequence, 0))
+    def _heartbeat(self, reader: Reader) -> ChatCompletionEvent:
+        event = ChatCompletionEvent(sequence=reader.last_sequence)
         event.heartbeat.state = self.state
+        if self._generation is not None and self._engine.state is EngineState.RECOVERING:
+            event.heartbeat.state = CompletionState.COMPLETION_STATE_RECOVERING
         self._place.describe(event.heartbeat)
+        self._on_heartbeat(event.heartbeat)
         return event
 
-    def _tick_later(self, reader: _Reader) -> "_Ticker":
-        return _Ticker(lambda: self._tick(reader))
-
-    def _tick(self, reader: _Reader) -> None:
-        """Look after a reader that has been writing, or waiting, for long."""
-        elapsed_s = time.monotonic() - reader.since_s
-        if reader.is_writing:
-            unread_bytes = self._log.bytes_after(reader.position)
-            if elapsed_s > self._limits.max_write_s or unread_bytes > self._limits.max_unread_bytes:
-                self._give_up(reader, f"{unread_bytes} bytes wait, and the last write began {elapsed_s:.0f} s ago")
-            elif elapsed_s >= TICK_S:
-                self._drive_alone()
-        elif elapsed_s >= self._limits.heartbeat_s:
-            reader.is_owed_heartbeat, reader.since_s = True, time.monotonic()
-            self.wake()
-
-    def _give_up(self, reader: _Reader, why: str) -> None:
-        if reader.error is None:
-            reader.error = SlowConsumerError(
-                f"the reader of the stream is too slow: {why}; at most {self._limits.max_unread_bytes} bytes and "
-                f"{self._limits.max_write_s:.0f} s are allowed",
-                completion_id=self.id,
-                last_sequence=reader.last_sequence,
+    def _look_after(self, reader: Reader) -> None:
+        """See to a reader that has been writing, or waiting, for long."""
+        limits = self._limits
+        if not reader.is_writing:
+            if reader.seconds >= limits.heartbeat_s:
+                reader.owe_heartbeat()
+                self._wake()
+            return
+        unread_bytes = self._log.bytes_after(reader.position)
+        if reader.seconds > limits.max_write_s or unread_bytes > limits.max_unread_bytes:
+            reader.give_up(
+                SlowConsumerError(
+                    f"the reader of the stream is too slow: {unread_bytes} bytes wait, and it has been busy with one "
+                    f"event for {reader.seconds:.1f} s; at most {limits.max_unread_bytes} bytes and "
+                    f"{limits.max_write_s:g} s are allowed",
+                    completion_id=self.id,
+                    last_sequence=reader.last_sequence,
+                )
             )
-            reader.on_slow()
+        elif reader.seconds >= limits.look_s:
+            self._drive_alone()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Let all that wait look again."""
         self._changed.set()
         if self._generation is not None:
             self._generation.wake()
-
-
-class _Ticker:
-    """Calls a function every `TICK_S`."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function = function
-        self._loop = asyncio.get_running_loop()
-        self._handle = self._loop.call_later(TICK_S, self._tick)
-
-    def cancel(self) -> None:
-        """No more calls."""
-        self._handle.cancel()
-
-    def _tick(self) -> None:
-        self._handle = self._loop.call_later(TICK_S, self._tick)
-        self._function()

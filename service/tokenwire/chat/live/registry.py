@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokenwire.chat.caller import Caller
 from tokenwire.chat.live.completion import LiveCompletion
@@ -15,6 +15,11 @@ from tokenwire.v1.chat_pb2 import ChatCompletionRequest, CompletionState, Stored
 
 RequestKey = tuple[str, str]
 """Key of the caller, and `request_id`."""
+
+
+_OVERHEAD_BYTES = 4096
+_PROMPT_TOKEN_BYTES = 40
+"""What a completion takes beside its events: objects of its own, and each token of the prompt. Roughly."""
 
 
 @dataclass(slots=True)
@@ -27,6 +32,13 @@ class Entry:
     """How long it is retained after its end."""
     expires_s: float | None = None
     """When it is forgotten, in seconds since 1970; None while it is live."""
+    expiry: asyncio.TimerHandle | None = None
+    overhead_bytes: int = field(init=False)
+    """What it takes beside its events, roughly."""
+
+    def __post_init__(self) -> None:
+        prompt_bytes = _PROMPT_TOKEN_BYTES * self.live.completion.usage.prompt_tokens
+        self.overhead_bytes = _OVERHEAD_BYTES + self.request.ByteSize() + prompt_bytes
 
     def read(self) -> StoredChatCompletion:
         """The completion as far as it has come. Raises the error that it failed with, `ResumeWindowError` if its
@@ -57,11 +69,18 @@ class _Claim:
     live: "asyncio.Future[LiveCompletion | None]"
     """None: it came to nothing."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether its completion has ended without an answer."""
+        live = self.live.result() if self.live.done() else None
+        return live is not None and live.log.has_ended and live.state != CompletionState.COMPLETION_STATE_COMPLETED
+
 
 class Registry:
     """Live completions, and ended ones for as long as they are retained.
 
-    Bounded in bytes: the oldest ended one goes first; where there is none, what has been read of the longest live one.
+    Bounded in bytes: the oldest ended one goes first; where there is none, what has been read of live ones, from the
+    longest on.
     """
 
     def __init__(self, *, max_bytes: int) -> None:
@@ -75,7 +94,7 @@ class Registry:
 
     @property
     def num_bytes(self) -> int:
-        """What the events of all of them take."""
+        """What all of them take, roughly."""
         return self._num_bytes
 
     @property
@@ -91,14 +110,16 @@ class Registry:
     async def attach_or(
         self, request: ChatCompletionRequest, caller: Caller, begin: Callable[[], Awaitable[LiveCompletion]]
     ) -> LiveCompletion:
-        """The caller's completion with this request's id, or one that begins now. Raises `RequestIdConflictError`."""
+        """The caller's completion with this request's id, or one that begins now: where there is none, or where it has
+        failed or was cancelled. Raises `RequestIdConflictError`."""
         if not request.request_id:
             return await begin()
         key, digest = (caller.key_id, request.request_id), _digest(request)
-        while (claim := self._claims.get(key)) is not None:
+        while (claim := self._claims.get(key)) is not None and not claim.has_failed:
             if claim.digest != digest:
                 raise RequestIdConflictError(request.request_id)
-            if (live := await asyncio.shield(claim.live)) is not None:
+            live = await asyncio.shield(claim.live)
+            if live is not None and self._claims.get(key) is claim and not claim.has_failed:
                 return live
         claim = self._claims[key] = _Claim(digest, asyncio.get_running_loop().create_future())
         try:
@@ -114,20 +135,19 @@ class Registry:
         """A completion begins."""
         self._live[entry.live.id] = entry
         self._idle.clear()
+        self.grow(entry.overhead_bytes)
 
     def ended(self, live: LiveCompletion) -> None:
         """A completion has ended: retain it for its time."""
         entry = self._live.pop(live.id)
         if not self._live:
             self._idle.set()
-        if live.state != CompletionState.COMPLETION_STATE_COMPLETED:
-            self._release_claim(entry)  # a request with this id shall get an answer
         if not entry.retain_s:
             self._forget(entry)
             return
         entry.expires_s = time.time() + entry.retain_s
         self._retained[live.id] = entry
-        asyncio.get_running_loop().call_later(entry.retain_s, self._expire, live.id)
+        entry.expiry = asyncio.get_running_loop().call_later(entry.retain_s, self._expire, live.id)
         self._evict()
 
     def find(self, completion_id: str, caller: Caller) -> Entry:
@@ -137,16 +157,17 @@ class Registry:
             raise CompletionNotFoundError(completion_id)
         return entry
 
-    def find_request(self, request_id: str, caller: Caller) -> LiveCompletion:
-        """The completion of the caller's request with this id. Raises `CompletionNotFoundError`."""
+    async def find_request(self, request_id: str, caller: Caller) -> LiveCompletion:
+        """The completion of the caller's request with this id; of one that is still being prepared, once it is. Raises
+        `CompletionNotFoundError`."""
         claim = self._claims.get((caller.key_id, request_id))
-        live = claim.live.result() if claim is not None and claim.live.done() else None
+        live = None if claim is None else await asyncio.shield(claim.live)
         if live is None:
             raise CompletionNotFoundError(request_id)
         return live
 
     def grow(self, num_bytes: int) -> None:
-        """Events take so many more bytes, or, below zero, fewer."""
+        """So many more bytes are taken, or, below zero, fewer."""
         self._num_bytes += num_bytes
         if num_bytes > 0:
             self._evict()
@@ -159,19 +180,21 @@ class Registry:
         while self._num_bytes > self._max_bytes and self._retained:
             _, entry = self._retained.popitem(last=False)
             self._forget(entry)
-        if self._num_bytes > self._max_bytes and self._live:
-            longest = max(self._live.values(), key=lambda entry: entry.live.log.num_bytes)
-            longest.live.drop_read()
+        if self._num_bytes > self._max_bytes:
+            for entry in sorted(self._live.values(), key=lambda entry: entry.live.log.num_bytes, reverse=True):
+                entry.live.drop_read()
+                if self._num_bytes <= self._max_bytes:
+                    return
 
     def _expire(self, completion_id: str) -> None:
         if (entry := self._retained.pop(completion_id, None)) is not None:
             self._forget(entry)
 
     def _forget(self, entry: Entry) -> None:
-        self._release_claim(entry)
+        if entry.expiry is not None:
+            entry.expiry.cancel()
+        self.grow(-entry.overhead_bytes)
         entry.live.forget()
-
-    def _release_claim(self, entry: Entry) -> None:
         key = (entry.live.owner, entry.request.request_id)
         claim = self._claims.get(key)
         if claim is not None and claim.live.done() and claim.live.result() is entry.live:
