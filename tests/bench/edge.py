@@ -1,26 +1,23 @@
 """What the front end costs: a scripted engine behind it, a load generator before it, each in a process of its own.
 
-python tests/bench/edge.py [latency|throughput|memory]... [--rounds 3] [--requests 100000] [--json FILE]
+python tests/bench/edge.py [latency|memory]... [--rounds 3] [--requests 100000] [--json FILE]
 
-`latency`: 40 tokens/s a stream at 1, 32 and 256 streams, in lock step as a real engine gives them. `throughput`: 256
-streams at 400 and at 800 tokens/s each, if the engine can. Both over gRPC by plain stubs, by the client library, and
-over REST. Added to a token: from the engine's sending of its frame to the client's receipt. Added
-to the first token: from the client's sending of the request to the engine's receipt of it, and the way back.
-`memory`: short requests, and the front end's memory meanwhile.
+`latency`: 40 tokens/s a stream at 1, 32 and 256 streams, in lock step as a real engine gives them, over gRPC by plain
+stubs, by the client library, and over REST. Added to a token: from the engine's sending of its frame to the client's
+receipt. Added to the first token: from the client's sending of the request to the engine's receipt of it, and the way
+back. `memory`: short requests, and the front end's memory meanwhile.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from asyncio.subprocess import PIPE
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,12 +30,10 @@ from tokenwire.cli.bench.figures import Percentiles, percentiles
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from support.scripted_engine import Journal, Pace  # noqa: E402
-from support.tiny import make_tokenizer  # noqa: E402
+from bench.edge_front_end import WAIT_S, Edge, cpu_s, front_end, line, scripted_pace  # noqa: E402
+from support.scripted_engine import Journal  # noqa: E402
 
-WAIT_S = 300
 LOCK_STEP_S = 0.025
-FAST_STEPS_S = (0.0025, 0.00125)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,50 +72,14 @@ class Figures:
     """Resident, of the front end: at the start, at the end, and evenly between."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A running front end."""
-
-    server: psutil.Process
-    ports: dict[str, str]
-    journal: Path
-
-    @property
-    def engine(self) -> psutil.Process:
-        """The scripted engine."""
-        return next(
-            child for child in self.server.children() if any("scripted_engine" in word for word in child.cmdline())
-        )
-
-
 async def run(scenario: Scenario, folder: Path) -> Figures:
     """Start everything, measure, end everything."""
-    backend = make_tokenizer(folder)
-    vocabulary = backend.get_vocab()
-    letters = tuple(vocabulary[letter] for letter in "tokenwire")
-    pace = Pace(scenario.step_s, letters, len(vocabulary), str(folder / "journal"))
+    pace = scripted_pace(folder, scenario.step_s)
     answers_file = folder / "answers"
-    async with _front_end(folder, pace) as edge:
+    async with front_end(folder, pace) as edge:
         load, usage, memory_mib = await _load(edge, scenario, answers_file)
     seen = json.loads(answers_file.read_text(encoding="utf-8"))
     return _figures(scenario, seen, Journal.read(edge.journal), load, usage, memory_mib)
-
-
-@asynccontextmanager
-async def _front_end(folder: Path, pace: Pace) -> AsyncIterator[Edge]:
-    program = [sys.executable, str(HERE / "edge_server.py"), str(folder)]
-    with (folder / "log").open("w") as log:
-        server = await asyncio.create_subprocess_exec(
-            *program, stdin=PIPE, stdout=PIPE, stderr=log, env={**os.environ, **pace.environment()}
-        )
-    try:
-        port, http_port = (await _line(server)).split()
-        ports = {"grpc": f"127.0.0.1:{port}", "client": f"127.0.0.1:{port}", "rest": f"127.0.0.1:{http_port}"}
-        yield Edge(psutil.Process(server.pid), ports, Path(pace.journal))
-    finally:
-        assert server.stdin is not None
-        server.stdin.close()
-        await asyncio.wait_for(server.wait(), WAIT_S)
 
 
 async def _load(edge: Edge, scenario: Scenario, file: Path) -> tuple[float, list[float], list[float]]:
@@ -130,31 +89,21 @@ async def _load(edge: Edge, scenario: Scenario, file: Path) -> tuple[float, list
         sys.executable, str(HERE / "edge_load.py"), *map(str, arguments), stdin=PIPE, stdout=PIPE
     )
     assert load.stdin is not None
-    assert await _line(load) == "ready"
+    assert await line(load) == "ready"
     processes = [edge.server, edge.engine, psutil.Process(load.pid)]
     loop = asyncio.get_running_loop()
-    before, began_s = [_cpu_s(process) for process in processes], loop.time()
+    before, began_s = [cpu_s(process) for process in processes], loop.time()
     memory = [edge.server.memory_info().rss]
     load.stdin.write(b"go\n")
-    done = asyncio.create_task(_line(load))
+    done = asyncio.create_task(line(load))
     while not done.done():
         await asyncio.wait([done], timeout=0.5)
         memory.append(edge.server.memory_info().rss)
     assert done.result() == "done", "the load generator failed"
-    usage = [_cpu_s(process) - cpu_s for process, cpu_s in zip(processes, before, strict=True)]
+    usage = [cpu_s(process) - earlier_s for process, earlier_s in zip(processes, before, strict=True)]
     wall_s = loop.time() - began_s
     await asyncio.wait_for(load.wait(), WAIT_S)
     return wall_s, usage, [resident / 2**20 for resident in memory]
-
-
-async def _line(process: Process) -> str:
-    assert process.stdout is not None
-    return (await asyncio.wait_for(process.stdout.readline(), WAIT_S)).decode().strip()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _figures(
@@ -213,11 +162,6 @@ def scenarios(names: Sequence[str], kinds: Sequence[str], *, requests: int) -> l
                     tokens=int(lasting_s / 4 / LOCK_STEP_S),
                 )
                 for streams in (1, 32, 256)
-            ]
-        if "throughput" in names:
-            chosen += [
-                Scenario(name="throughput", kind=kind, streams=256, step_s=step_s, requests=768, tokens=800)
-                for step_s in FAST_STEPS_S
             ]
     if "memory" in names:
         chosen.append(Scenario(name="memory", kind="grpc", streams=64, step_s=0.0, requests=requests, tokens=8))
@@ -291,7 +235,7 @@ def _circumstances() -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=["latency", "throughput", "memory"])
+    parser.add_argument("names", nargs="*", default=["latency", "memory"])
     parser.add_argument("--kinds", default="grpc,client,rest")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=100_000, help="of the memory run")

@@ -9,8 +9,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tokenwire.config import LogConfig, ModelOptions, ServeConfig, ServerConfig
-from tokenwire.engine.client import EngineProcess
+from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
+from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.logs import configure_logs
 from tokenwire.server import Server
 
@@ -21,7 +21,7 @@ async def serve(folder: str) -> None:
     config = ServeConfig(
         model=ModelOptions(model=folder, served_model_name="scripted"), server=ServerConfig(port=0, http_port=0)
     )
-    server = Server(config, EngineProcess(config.engine_options, program=(str(ENGINE),)))
+    server = Server(config, SupervisedEngine(config.engine_options, program=(str(ENGINE),)))
     try:
         await server.start(lambda progress: None)
         print(server.port, server.http_port, flush=True)
@@ -31,5 +31,5 @@ async def serve(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    configure_logs(LogConfig())
+    configure_logs()
     asyncio.run(serve(sys.argv[1]))
