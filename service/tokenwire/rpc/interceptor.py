@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeAlias
 
 import grpc
@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Trailers: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+SEND_STATUS_TIMEOUT_S = 5.0
+"""For so long a handler waits for the end of its call to be sent; then the call is left to the transport."""
 
 RECEIVE_TIMEOUT_S = 60.0
 """A request has to arrive in that time, counted from the headers of its call."""
@@ -77,9 +80,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                     async for event in events:
                         await context.write(event)
                 return
+            except asyncio.CancelledError as cancelled:
+                status = _status(_reason(cancelled), method)
             except Exception as error:  # as above
                 status = _status(error, method)
-            await context.abort(status.code, status.message, _trailers(context, status))
+            with suppress(TimeoutError):  # the status waits, too, until the client reads
+                async with asyncio.timeout(SEND_STATUS_TIMEOUT_S):
+                    await context.abort(status.code, status.message, _trailers(context, status))
 
         return call
 
@@ -102,6 +109,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if data is grpc.aio.EOF:
             raise MalformedMessageError("the call has no request")
         return _parse(handler, data)
+
+
+def _reason(cancelled: asyncio.CancelledError) -> TokenwireError:
+    """The error for which the task of a call was cancelled, if that was us; else the cancellation goes on."""
+    match cancelled.args:
+        case (TokenwireError() as error,):
+            return error
+    raise cancelled
 
 
 def _trailers(context: Context, status: RpcStatus) -> Trailers:

@@ -145,7 +145,7 @@ class LiveCompletion:
             self._readers.discard(reader)
             self._changed.set()  # somebody else may have to drive
             if not self._readers and not self._log.has_ended:
-                self._left()
+                self._left(reader)
             if not self._keeps:
                 self.drop_read()
 
@@ -266,10 +266,12 @@ class LiveCompletion:
         if self._on_event is not None:
             self._on_event(event)
 
-    def _left(self) -> None:
+    def _left(self, reader: Reader) -> None:
         """The last reader has gone before the end."""
         if self._detaches:
             self._drive_alone()
+        elif reader.error is not None:
+            self.end(CompletionState.COMPLETION_STATE_FAILED, reader.error)
         else:
             self.cancel()
 
