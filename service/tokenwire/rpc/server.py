@@ -11,6 +11,7 @@ from tokenwire.chat.call import CallObserver
 from tokenwire.chat.service import ChatService
 from tokenwire.config import ServerConfig
 from tokenwire.listen import ListenError, format_address
+from tokenwire.rpc.foreign import ForeignInterceptor
 from tokenwire.rpc.health import SERVICES, Health
 from tokenwire.rpc.interceptor import ErrorInterceptor
 from tokenwire.rpc.observed import CallInterceptor
@@ -47,7 +48,8 @@ class RpcServer:
         self.health = Health()
         self._config = config
         self._tls = tls
-        interceptors = (CallInterceptor(observers, load=lambda: service.load), ErrorInterceptor(access))
+        calls = CallInterceptor(observers, load=lambda: service.load)
+        interceptors = (calls, ErrorInterceptor(access), ForeignInterceptor())
         self._server = grpc.aio.server(interceptors=interceptors, options=_options(config))
         add_ChatServiceServicer_to_server(ChatServicer(service), self._server)
         add_ModelServiceServicer_to_server(ModelServicer(service), self._server)
