@@ -181,9 +181,11 @@ class Queue:
         return peers < in_flight or min(load.waiting, in_flight) <= self._look_ahead
 
     def _full(self, what: str, capacity: Capacity, tenant: Tenant, amount: int, load: EngineLoad) -> QueueFullError:
+        fits = capacity.held + amount <= capacity.most
+        share = f"; of what is left one caller may not have all, and you have {capacity.held_by(tenant)}"
         return QueueFullError(
-            f"at most {capacity.most} {what} may run or wait at once, and one caller's share is bounded; "
-            f"{capacity.held} do, {capacity.held_by(tenant)} of them yours, and this request has {amount}",
+            f"at most {capacity.most} {what} may run or wait at once; {capacity.held} do and this request has {amount}"
+            f"{share if fits else ''}",
             retry_after_s=self.retry_after_s(load=load),
         )
 
