@@ -16,6 +16,10 @@ class Quota:
     tokens_per_minute: float | None = None
     """Prompt and generated tokens a minute."""
 
+    def allows(self, model: str) -> bool:
+        """Whether the key may use a model."""
+        return self.models is None or model in self.models
+
 
 NO_LIMITS = Quota()
 """Of callers without a key."""

@@ -25,6 +25,7 @@ from tokenwire.chat.model import ServedModel
 from tokenwire.chat.observer import CompletionObserver
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
 from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
+from tokenwire.chat.quota_meter import Charge, QuotaMeter
 from tokenwire.chat.store import CompletionStore
 from tokenwire.chat.time_limits import TimeLimits
 from tokenwire.chat.validation.limits import MAX_N
@@ -38,6 +39,7 @@ from tokenwire.errors import (
     ConstraintFailedError,
     DrainingError,
     EngineFaultError,
+    ForbiddenError,
     InvalidRequestError,
     ModelLoadingError,
     ModelNotFoundError,
@@ -121,6 +123,7 @@ class ChatService:
         self._registry = Registry(max_bytes=retention.max_bytes)
         self._store = CompletionStore(max_count=max_stored, max_age_s=stored_for_s)
         self._queue = Queue(max_choices=max_queue, max_tokens=max_queue_tokens, max_running=max_running)
+        self._quotas = QuotaMeter()
         self._gate = Gate(self._queue, load=lambda: engine.load)
         self._max_request_bytes = max_request_bytes
         self._max_n = min(MAX_N, max_queue)
@@ -251,15 +254,20 @@ class ChatService:
         self._loaded()
         acceptance = Acceptance.now()
         ticket = self._gate.reserve(Tenant(caller.key_id, request.user), self._num_choices(request))
+        charge: Charge | None = None
         try:
-            model = await self._valid(request)
+            charge = self._quotas.begin(caller)
+            model = await self._valid(request, caller)
             prepared = await prepare(request, model=model, engine=self._engine)
             completion, generation = _start(acceptance, request, prepared, model=model, on_tokens=self._generated)
             limits = TimeLimits.of(request, caller, accepted_s=acceptance.accepted_s)
             ticket.enter(_demand(generation, limits), begin_by_s=limits.begin_by_s)
         except BaseException:
             ticket.release()
+            if charge is not None:
+                charge.end()
             raise
+        charge.add_tokens(len(prepared.prompt.token_ids))
         retention = Retention.of(request, self._retention)
         fold = StreamFolder() if request.store else None
         live = LiveCompletion(
@@ -273,7 +281,7 @@ class ChatService:
             keeps=retention.keeps,
             on_event=None if fold is None else fold.add,
             on_heartbeat=self._tell_drain,
-            on_end=partial(self._ended, request=request, caller=caller, fold=fold),
+            on_end=partial(self._ended, request=request, caller=caller, charge=charge, fold=fold),
             limits=self._readers,
             time_limit_s=limits.cut_s,
         )
@@ -284,9 +292,17 @@ class ChatService:
         return live
 
     def _ended(
-        self, live: LiveCompletion, *, request: ChatCompletionRequest, caller: Caller, fold: StreamFolder | None
+        self,
+        live: LiveCompletion,
+        *,
+        request: ChatCompletionRequest,
+        caller: Caller,
+        charge: Charge,
+        fold: StreamFolder | None,
     ) -> None:
         """A completion has ended, however."""
+        charge.add_tokens(live.completion.usage.completion_tokens)
+        charge.end()
         live.completion.log(_outcome(live))
         state = CompletionState.Name(live.state).removeprefix("COMPLETION_STATE_").lower()
         reason = "" if live.log.error is None else live.log.error.reason_name
@@ -308,17 +324,20 @@ class ChatService:
         for observer in self._observers:
             observer.generated(num_tokens, seconds_each)
 
-    def list_models(self, request: ListModelsRequest) -> ListModelsResponse:
-        """The served models; none while loading."""
-        return ListModelsResponse(models=[] if self._model is None else [self._describe(self._model)])
+    def list_models(self, request: ListModelsRequest, *, caller: Caller = ANYONE) -> ListModelsResponse:
+        """The served models that the caller may use; none while loading."""
+        model = self._model
+        if model is None or not caller.quota.allows(model.id):
+            return ListModelsResponse()
+        return ListModelsResponse(models=[self._describe(model)])
 
-    def get_model(self, request: GetModelRequest) -> Model:
+    def get_model(self, request: GetModelRequest, *, caller: Caller = ANYONE) -> Model:
         """Describe one model."""
-        return self._describe(self._named(request.model))
+        return self._describe(self._named(request.model, caller))
 
-    async def count_tokens(self, request: ChatCompletionRequest) -> CountTokensResponse:
+    async def count_tokens(self, request: ChatCompletionRequest, *, caller: Caller = ANYONE) -> CountTokensResponse:
         """Count the prompt tokens of a chat request."""
-        model = await self._valid(request)
+        model = await self._valid(request, caller)
         prepared = await prepare(request, model=model, engine=self._engine)
         prompt_tokens = len(prepared.prompt.token_ids)
         return CountTokensResponse(
@@ -327,22 +346,22 @@ class ChatService:
             available_completion_tokens=max(0, model.info.context_length - prompt_tokens),
         )
 
-    async def render_prompt(self, request: ChatCompletionRequest) -> RenderPromptResponse:
+    async def render_prompt(self, request: ChatCompletionRequest, *, caller: Caller = ANYONE) -> RenderPromptResponse:
         """Show the prompt of a chat request, and the grammar of the answer."""
-        prepared = await prepare(request, model=await self._valid(request), engine=self._engine)
+        prepared = await prepare(request, model=await self._valid(request, caller), engine=self._engine)
         return RenderPromptResponse(
             prompt=prepared.prompt.text, token_ids=prepared.prompt.token_ids, grammar=prepared.grammar or ""
         )
 
-    def tokenize(self, request: TokenizeRequest) -> TokenizeResponse:
+    def tokenize(self, request: TokenizeRequest, *, caller: Caller = ANYONE) -> TokenizeResponse:
         """Turn text into tokens."""
-        tokenizer = self._named(request.model).tokenizer
+        tokenizer = self._named(request.model, caller).tokenizer
         ids = tokenizer.encode_text(request.text, add_special_tokens=request.add_special_tokens)
         return TokenizeResponse(token_ids=ids, token_bytes=map(tokenizer.token_bytes, ids))
 
-    def detokenize(self, request: DetokenizeRequest) -> DetokenizeResponse:
+    def detokenize(self, request: DetokenizeRequest, *, caller: Caller = ANYONE) -> DetokenizeResponse:
         """Turn tokens into text."""
-        model = self._named(request.model)
+        model = self._named(request.model, caller)
         size = model.info.vocabulary_size
         violations = [
             violation
@@ -354,13 +373,15 @@ class ChatService:
         text = model.tokenizer.decode(request.token_ids, skip_special_tokens=request.skip_special_tokens)
         return DetokenizeResponse(text=text)
 
-    def _named(self, name: str) -> ServedModel:
-        """The model that a request names."""
+    def _named(self, name: str, caller: Caller) -> ServedModel:
+        """The model that a request names, if the caller may use it."""
         model = self._loaded()
         if not name:
             raise InvalidRequestError([MISSING_MODEL])
         if name != model.id:
             raise ModelNotFoundError(name)
+        if not caller.quota.allows(name):
+            raise ForbiddenError(f"the API key {caller.key_id!r} does not allow the model {name!r}")
         return model
 
     def _loaded(self) -> ServedModel:
@@ -373,10 +394,10 @@ class ChatService:
         """Choices of a request that may not be valid: then it needs no more than the place to be found so."""
         return request.n if 1 <= request.n <= self._max_n else 1
 
-    async def _valid(self, request: ChatCompletionRequest) -> ServedModel:
+    async def _valid(self, request: ChatCompletionRequest, caller: Caller) -> ServedModel:
         """The model that a request names, once the request is found valid."""
         if self._model is None or request.model:
-            self._named(request.model)
+            self._named(request.model, caller)
         assert self._model is not None
         check = partial(
             validate,

@@ -13,11 +13,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tokenwire.chat.call import CallObserver
+from tokenwire.chat.caller import CURRENT
 from tokenwire.chat.service import ChatService
 from tokenwire.errors import InvalidRequestError
 from tokenwire.rest.body import read_json_object, unless_disconnected
 from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chunks import ChunkWriter
+from tokenwire.rest.connections import ABORT_KEY
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.observed import CallMiddleware
 from tokenwire.rest.requests import ParsedRequest, parse_chat_request
@@ -75,7 +77,7 @@ class _Endpoints:
         try:
             if parsed.stream:
                 return await self._stream(request, parsed, headers)
-            completion = await unless_disconnected(request, self._service.create(parsed.message))
+            completion = await unless_disconnected(request, self._service.create(parsed.message, caller=CURRENT.get()))
         except InvalidRequestError as error:
             raise parsed.in_json_terms(error) from None
         answer = completion_json(
@@ -87,7 +89,8 @@ class _Endpoints:
 
     async def _stream(self, request: Request, parsed: ParsedRequest, headers: dict[str, str]) -> ASGIApp:
         """Wait for the first event, so that a refusal is a plain HTTP error."""
-        events = self._service.stream(parsed.message)
+        abort = request.scope[ABORT_KEY]  # a client that reads too slowly is told nothing: it would not read that, too
+        events = self._service.stream(parsed.message, caller=CURRENT.get(), on_slow=lambda error: abort())
         try:
             first = await unless_disconnected(request, anext(events))
         except BaseException:  # also where the client left: the generation ends at once
@@ -99,16 +102,17 @@ class _Endpoints:
     async def get_chat_completion(self, request: Request) -> Response:
         """GET /v1/chat/completions/{id}: a stored completion."""
         asked = GetChatCompletionRequest(completion_id=request.path_params["completion_id"])
-        return JSONResponse(stored_json(self._service.get_chat_completion(asked)))
+        return JSONResponse(stored_json(self._service.get_chat_completion(asked, caller=CURRENT.get())))
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
-        models = self._service.list_models(ListModelsRequest()).models
+        models = self._service.list_models(ListModelsRequest(), caller=CURRENT.get()).models
         return JSONResponse({"object": "list", "data": [model_json(model) for model in models]})
 
     async def get_model(self, request: Request) -> Response:
         """GET /v1/models/{id}; an id may have slashes, raw or escaped."""
-        return JSONResponse(model_json(self._service.get_model(GetModelRequest(model=request.path_params["model"]))))
+        asked = GetModelRequest(model=request.path_params["model"])
+        return JSONResponse(model_json(self._service.get_model(asked, caller=CURRENT.get())))
 
     async def health(self, request: Request) -> Response:
         """GET /health: 200 if completions are accepted, else 503."""

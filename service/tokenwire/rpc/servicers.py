@@ -68,10 +68,10 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     async def ListModels(  # noqa: N802
         self, request: models_pb2.ListModelsRequest, context: Context
     ) -> models_pb2.ListModelsResponse:
-        return self._service.list_models(request)
+        return self._service.list_models(request, caller=CURRENT.get())
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Context) -> models_pb2.Model:  # noqa: N802
-        return self._service.get_model(request)
+        return self._service.get_model(request, caller=CURRENT.get())
 
 
 class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
@@ -83,19 +83,19 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     async def CountTokens(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> tokens_pb2.CountTokensResponse:
-        return await self._service.count_tokens(request)
+        return await self._service.count_tokens(request, caller=CURRENT.get())
 
     async def RenderPrompt(  # noqa: N802
         self, request: chat_pb2.ChatCompletionRequest, context: Context
     ) -> tokens_pb2.RenderPromptResponse:
-        return await self._service.render_prompt(request)
+        return await self._service.render_prompt(request, caller=CURRENT.get())
 
     async def Tokenize(  # noqa: N802
         self, request: tokens_pb2.TokenizeRequest, context: Context
     ) -> tokens_pb2.TokenizeResponse:
-        return await asyncio.to_thread(self._service.tokenize, request)
+        return await asyncio.to_thread(self._service.tokenize, request, caller=CURRENT.get())
 
     async def Detokenize(  # noqa: N802
         self, request: tokens_pb2.DetokenizeRequest, context: Context
     ) -> tokens_pb2.DetokenizeResponse:
-        return await asyncio.to_thread(self._service.detokenize, request)
+        return await asyncio.to_thread(self._service.detokenize, request, caller=CURRENT.get())

@@ -8,10 +8,9 @@ from contextlib import suppress
 from tokenwire.config import SecurityConfig
 from tokenwire.security.access import Access
 from tokenwire.security.api_keys import parse_keys
+from tokenwire.security.key_file import MAX_KEY_FILE_BYTES
 from tokenwire.security.tls import Tls
 from tokenwire.security.watched_files import Watched, WatchedFiles, keep_fresh, read_text
-
-MAX_KEY_FILE_BYTES = 4 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
