@@ -3,12 +3,16 @@
 import asyncio
 from typing import Any
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers."""
+
+ABORT_KEY = "tokenwire.abort"
+"""In the scope of a request: a function that closes the connection at once, whatever still waits to be sent."""
 
 HEAD_TIMEOUT_S = 20.0
 """They have to arrive in that time, counted from the opening of the connection or from their first byte."""
@@ -30,6 +34,7 @@ def bounded_protocol(*, max_connections: int, head_timeout_s: float = HEAD_TIMEO
         ) -> None:
             super().__init__(config, server_state, app_state, _loop)
             self._head_timer: asyncio.TimerHandle | None = None
+            self.app = self._with_abort(self.app)
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -48,6 +53,13 @@ def bounded_protocol(*, max_connections: int, head_timeout_s: float = HEAD_TIMEO
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
             super().connection_lost(exc)
+
+        def _with_abort(self, app: ASGI3Application) -> ASGI3Application:
+            async def run(scope: Any, receive: Any, send: Any) -> None:
+                scope[ABORT_KEY] = self.transport.abort
+                await app(scope, receive, send)
+
+            return run
 
         def _expect_head(self) -> None:
             self._head_timer = self.loop.call_later(head_timeout_s, self.transport.abort)
