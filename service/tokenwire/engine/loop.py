@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from tokenwire.engine.grammar.compiler import Grammar
 from tokenwire.engine.grammar.pool import GrammarPool
+from tokenwire.engine.memory import free_memory, is_out_of_memory
 from tokenwire.engine.protocol import (
     Abort,
     Command,
@@ -22,10 +24,14 @@ from tokenwire.engine.protocol import (
     StepFrame,
     Submit,
 )
-from tokenwire.engine.runner import ModelRunner
+from tokenwire.engine.runner import ModelRunner, RunningStep
 from tokenwire.engine.sampling.sampler import Sampler
+from tokenwire.engine.scheduling.chunks import StepPlan
 from tokenwire.engine.scheduling.scheduler import Scheduler
 from tokenwire.engine.wire import FrameSocket
+
+SIGN_OF_LIFE_S = 1.0
+"""While requests wait for nothing but their grammars, there is a frame so often: the front end's watchdog looks."""
 
 logger = logging.getLogger("tokenwire.engine")
 
@@ -52,13 +58,18 @@ class EngineLoop:
         frames: FrameSocket,
         *,
         overlap: bool = False,
+        retries: bool = True,
     ) -> None:
-        """With `overlap`, what a step gave is sent when the next one has begun: for a device that works by itself."""
+        """With `overlap`, what a step gave is sent when the next one has begun: for a device that works by itself.
+
+        With `retries`, a step that runs out of memory is tried again with less; not where other ranks wait for it.
+        """
         self._scheduler = scheduler
         self._runner = runner
         self._sampler = sampler
         self._frames = frames
         self._overlap = overlap
+        self._retries = retries
         self._grammars: GrammarPool | None = None
         self._compiling: dict[str, _Compiling] = {}
         self._num_steps = 0
@@ -73,7 +84,8 @@ class EngineLoop:
         outputs: list[SequenceOutput] = []  # that are still to be sent
         while True:
             is_idle = not self._scheduler.has_work and not outputs
-            for command in self._frames.receive(wait=is_idle, beside=self._grammars):
+            most_s = SIGN_OF_LIFE_S if self._compiling else None
+            for command in self._frames.receive(wait=is_idle, most_s=most_s, beside=self._grammars):
                 if isinstance(command, Shutdown):
                     if self._grammars is not None:
                         self._grammars.close()
@@ -150,18 +162,38 @@ class EngineLoop:
         """Begin a step; what is returned ends it. No command may be handled in between."""
         start_s = time.monotonic()
         plan = self._scheduler.plan(start_s)
-        step = self._runner.launch(plan)
+        try:
+            step = self._runner.launch(plan)
+        except (MemoryError, RuntimeError) as error:
+            return partial(self._drop, plan, self._why_it_is_dropped(error))
+        return partial(self._finish, plan, step, start_s)
 
-        def finish() -> tuple[SequenceOutput, ...]:
+    def _finish(self, plan: StepPlan, step: RunningStep, start_s: float) -> tuple[SequenceOutput, ...]:
+        try:
             result = self._runner.finish(step)
+        except (MemoryError, RuntimeError) as error:
+            why = self._why_it_is_dropped(error)
+        else:
             self._num_steps += 1
             outputs = self._scheduler.commit(plan, result)
             self._scheduler.observe(plan, time.monotonic() - start_s)
             return outputs
+        return self._drop(plan, why)  # out of the handler, so that the error keeps no tensors
 
-        return finish
+    def _why_it_is_dropped(self, error: Exception) -> str:
+        """What to say of a step that ran out of memory. Raises any other error."""
+        if not self._retries or not is_out_of_memory(error):
+            raise error
+        return str(error)
+
+    def _drop(self, plan: StepPlan, why: str) -> tuple[SequenceOutput, ...]:
+        """Let a step that ran out of memory not have been."""
+        logger.warning("no memory for a step of %d tokens, smaller ones follow: %s", plan.num_tokens, why)
+        self._runner.forget(plan)
+        free_memory()
+        return self._scheduler.back_off(plan)
 
 
 def _ended(request: GenerationRequest, reason: FinishReason) -> tuple[SequenceOutput, ...]:
     """The end of all sequences of a request that never ran."""
-    return tuple(SequenceOutput(request.request_id, index, finish_reason=reason) for index in range(request.n))
+    return tuple(SequenceOutput(request.request_id, index, finish_reason=reason) for index, _ in request.open_sequences)

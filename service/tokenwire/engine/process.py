@@ -42,7 +42,14 @@ def _serve(frames: FrameSocket, options: EngineOptions) -> None:
         from tokenwire.engine.loop import EngineLoop
 
         engine = build_engine(options, on_progress=frames.send, followers=followers)
-        loop = EngineLoop(engine.scheduler, engine.runner, engine.sampler, frames, overlap=engine.overlap)
+        loop = EngineLoop(
+            engine.scheduler,
+            engine.runner,
+            engine.sampler,
+            frames,
+            overlap=engine.overlap,
+            retries=followers is None,
+        )
         is_ready.set()
         frames.send(Ready(info=engine.info, load=loop.load))
         loop.run()

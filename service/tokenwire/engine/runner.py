@@ -81,6 +81,11 @@ class ModelRunner:
                 prompt_logprobs=self._score(step.logits[num_sampled:], step.scored),
             )
 
+    def forget(self, plan: StepPlan) -> None:
+        """A step has failed, and will be run again: what the sampler has made of it must not count."""
+        for chunk in plan.chunks:
+            self._slot_owners.pop(_slot(chunk.sequence), None)
+
     def _sample(self, logits: Tensor, chunks: AbstractSequence[Chunk]) -> list[tuple[Sample, ...]]:
         """Samples from the `logits` [R, V] of each chunk's newest token and drafts.
 

@@ -127,8 +127,9 @@ class Constraints:
 
     def masks(self, constraints: Sequence[Constraint]) -> torch.Tensor:
         """What each sequence may generate next: [R, W / 32] of int32 on the device. Good until the next call."""
-        if self._filling is not None:
-            self._filling.result()
+        filling, self._filling = self._filling, None
+        if filling is not None:
+            filling.result()
         masks = self._masks[: len(constraints)]
         torch.stack([constraint.mask() for constraint in constraints], out=masks)
         return masks[:, :-1].to(self._device, non_blocking=True)

@@ -16,6 +16,7 @@ from tokenwire.engine.scheduling.chunks import Chunk, Chunking, StepPlan, check_
 from tokenwire.engine.scheduling.headroom import Headroom
 from tokenwire.engine.scheduling.pace import Pace
 from tokenwire.engine.scheduling.sequence import Sequence, SequenceGroup, SequenceState, open_group
+from tokenwire.engine.scheduling.squeeze import Squeeze
 
 _PLACE = attrgetter("place")
 
@@ -46,7 +47,6 @@ class Scheduler:
             )
         self._pool = pool
         self._max_running = max_running
-        self._max_step_tokens = max_step_tokens
         self._eos_token_ids = frozenset(eos_token_ids)
         self._context_length = context_length
         self._vocabulary_size = vocabulary_size
@@ -54,6 +54,7 @@ class Scheduler:
         self._speculation = speculation
         least_prefill = max(pool.block_size, chunking.least_tokens)
         self._headroom = Headroom(pool.block_size)
+        self._squeeze = Squeeze(most_running=max_running, most_tokens=max_step_tokens, least_tokens=least_prefill)
         self._pace = Pace(least_tokens=least_prefill, most_tokens=max_step_tokens)
         self._free_slots = list(range(max_running))  # a heap: the lowest one is taken first
         self._groups: dict[str, SequenceGroup] = {}
@@ -117,7 +118,7 @@ class Scheduler:
         prefill = self._prefill_budget()
         chunks = self._continue_running(prefill)
         prefill -= sum(chunk.count for chunk in chunks if not chunk.is_decode)
-        left = self._max_step_tokens - sum(chunk.count for chunk in chunks)
+        left = self._squeeze.max_tokens - sum(chunk.count for chunk in chunks)
         chunks += self._admit_waiting(min(left, prefill), now)
         return StepPlan(tuple(self._with_drafts(chunks) if self._speculation else chunks))
 
@@ -125,6 +126,7 @@ class Scheduler:
         """Take in what a step gave. A sequence that was aborted since the plan is passed over."""
         if len(result.samples) != plan.num_samples:
             raise ValueError(f"the plan samples from {plan.num_samples} chunks; got {len(result.samples)}")
+        self._squeeze.note_success()
         outputs: list[SequenceOutput] = []
         remaining, scores = iter(result.samples), iter(result.prompt_logprobs)
         for chunk in plan.chunks:
@@ -133,6 +135,19 @@ class Scheduler:
             if chunk.sequence.state is SequenceState.RUNNING:
                 outputs += self._take(chunk, samples, prompt_logprobs)
         return tuple(outputs)
+
+    def back_off(self, plan: StepPlan) -> tuple[SequenceOutput, ...]:
+        """Take in that a step ran out of memory and has not been: the latest half of the running sequences wait, and
+        steps are smaller for a while. Where one of a single sequence is as small as can be, the sequence fails.
+        """
+        if self._squeeze.is_least:
+            for chunk in plan.chunks:
+                self._finish(chunk.sequence)
+            return tuple(chunk.sequence.output(finish_reason=FinishReason.FAULT) for chunk in plan.chunks)
+        self._squeeze.note_failure(running=len(self._running), tokens=plan.num_tokens)
+        while len(self._running) > self._squeeze.max_running:
+            self._preempt(self._running[-1])
+        return ()
 
     def observe(self, plan: StepPlan, elapsed_s: float) -> None:
         """Learn how long a step took, from one plan to the next. Without it prompts take all of a step's budget."""
@@ -191,7 +206,7 @@ class Scheduler:
     def _could_displace(self, sequence: Sequence) -> bool:
         """Whether it could start if all of lower priority were preempted."""
         kept = [running for running in self._running if running.priority >= sequence.priority]
-        if len(kept) == self._max_running:
+        if len(kept) >= self._squeeze.max_running:
             return False
         held = {block for running in kept for block in running.block_table}
         cached = self._cached_blocks(sequence)
@@ -211,7 +226,7 @@ class Scheduler:
         The earlier ones have the right of way, and the first always gets on.
         """
         chunks: list[Chunk] = []
-        budget = self._max_step_tokens
+        budget = self._squeeze.max_tokens
         decodes = sum(sequence.is_decoding for sequence in self._running)
         for sequence in tuple(self._running):
             if sequence.state is not SequenceState.RUNNING:
@@ -288,7 +303,7 @@ class Scheduler:
 
     def _try_start(self, sequence: Sequence, now: float) -> bool:
         """Let it run from this step on; False, and nothing has changed, if it lacks a slot or blocks."""
-        if not self._free_slots or not self._take_prompt_blocks(sequence):
+        if len(self._running) >= self._squeeze.max_running or not self._take_prompt_blocks(sequence):
             return False
         self._waiting.remove(sequence)
         insort(self._running, sequence, key=_PLACE)
@@ -330,7 +345,7 @@ class Scheduler:
 
     def _with_drafts(self, chunks: list[Chunk]) -> list[Chunk]:
         """The same, with drafts where they pay and there is room for them: nobody is preempted for a guess."""
-        left = self._max_step_tokens - sum(chunk.count for chunk in chunks)
+        left = self._squeeze.max_tokens - sum(chunk.count for chunk in chunks)
         cost = self._pace.decode_row_cost(sum(chunk.samples for chunk in chunks))
         drafted = []
         for chunk in chunks:
