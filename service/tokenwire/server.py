@@ -110,21 +110,23 @@ class Server:
 
     async def drain(self) -> None:
         """Refuse new requests and wait until the live ones have finished, at most `drain_grace_s` seconds."""
-        self.service.drain()
+        grace_s = self._config.server.drain_grace_s
+        self.service.drain(grace_s=grace_s)
         await self._tell_health()
         try:
-            await asyncio.wait_for(self.service.wait_idle(), self._config.server.drain_grace_s)
+            await asyncio.wait_for(self.service.wait_idle(), grace_s)
         except TimeoutError:
             if self.service.active:  # a grace time of 0 is over even where nobody needs it
                 _log.warning("%d completions are cut off: the drain grace time is over", self.service.active)
 
     async def stop(self) -> None:
-        """Close the ports and end the engine. Completions that are still live fail."""
+        """Close the ports and end the engine. Completions that are still live fail with `DrainingError`."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
         await self._rpc.health.set_serving(False)
-        await self._rpc.stop(0 if self.service.active else LAST_STATUS_S)
+        self.service.cut_off()
+        await self._rpc.stop(LAST_STATUS_S)
         if self._rest is not None:
             await self._rest.stop()
         if self._admin is not None:

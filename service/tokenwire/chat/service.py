@@ -142,7 +142,9 @@ class ChatService:
             live.beat()
 
     def cut_off(self) -> None:
-        """End all live completions with `DrainingError`."""
+        """Refuse new completions, and end all live ones with `DrainingError`."""
+        if self._drains_until_s is None:
+            self.drain()
         for live in self._registry.live:
             error = DrainingError("the server is shut down, and its grace time is over", retry_after_s=RETRY_AFTER_S)
             live.end(CompletionState.COMPLETION_STATE_FAILED, error)

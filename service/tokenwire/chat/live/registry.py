@@ -89,6 +89,7 @@ class Registry:
         self._live: dict[str, Entry] = {}
         self._retained: OrderedDict[str, Entry] = OrderedDict()  # oldest first
         self._claims: dict[RequestKey, _Claim] = {}
+        self._num_beginning = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -113,7 +114,7 @@ class Registry:
         """The caller's completion with this request's id, or one that begins now: where there is none, or where it has
         failed or was cancelled. Raises `RequestIdConflictError`."""
         if not request.request_id:
-            return await begin()
+            return await self._counted(begin)
         key, digest = (caller.key_id, request.request_id), _digest(request)
         while (claim := self._claims.get(key)) is not None and not claim.has_failed:
             if claim.digest != digest:
@@ -123,7 +124,7 @@ class Registry:
                 return live
         claim = self._claims[key] = _Claim(digest, asyncio.get_running_loop().create_future())
         try:
-            live = await begin()
+            live = await self._counted(begin)
         except BaseException:  # also where the caller went away: the next one with this id begins anew
             del self._claims[key]
             claim.live.set_result(None)
@@ -140,8 +141,7 @@ class Registry:
     def ended(self, live: LiveCompletion) -> None:
         """A completion has ended: retain it for its time."""
         entry = self._live.pop(live.id)
-        if not self._live:
-            self._idle.set()
+        self._note_idle()
         if not entry.retain_s:
             self._forget(entry)
             return
@@ -173,8 +173,21 @@ class Registry:
             self._evict()
 
     async def wait_idle(self) -> None:
-        """Return when none is live."""
+        """Return when none is live, or about to be."""
         await self._idle.wait()
+
+    async def _counted(self, begin: Callable[[], Awaitable[LiveCompletion]]) -> LiveCompletion:
+        self._num_beginning += 1
+        self._idle.clear()
+        try:
+            return await begin()
+        finally:
+            self._num_beginning -= 1
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._live and not self._num_beginning:
+            self._idle.set()
 
     def _evict(self) -> None:
         while self._num_bytes > self._max_bytes and self._retained:
