@@ -9,16 +9,16 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from prometheus_client.parser import text_string_to_metric_families
-from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 
 from support.fake_engine import FakeEngine
+from support.orca import parse_load_report
 from support.server import TIMEOUT_S
 from tokenwire.config import ObservabilityConfig, ServeConfig
 from tokenwire.engine.protocol import EngineLoad
@@ -111,13 +111,13 @@ async def test_intervals_out_of_range_are_refused(interval: Duration, operations
     assert "`interval` must be in [0.1 s, 3600 s]" in str(caught.value.details())
 
 
-async def report_after(server: Server, method: str, **fields: object) -> OrcaLoadReport:
+async def report_after(server: Server, method: str, **fields: object) -> Any:
     """The load report at the end of a call. Python's client keeps it from the application; grpcurl shows it."""
     command = ("-plaintext", "-v", "-d", json.dumps(fields), f"127.0.0.1:{server.port}", f"tokenwire.v1.{method}")
     call = await asyncio.create_subprocess_exec(GRPCURL, *command, stdout=asyncio.subprocess.PIPE)
     output, _ = await asyncio.wait_for(call.communicate(), TIMEOUT_S)
     (line,) = re.findall(rf"^{ORCA_KEY}: (\S+)$", output.decode(), re.MULTILINE)
-    return OrcaLoadReport.FromString(base64.b64decode(f"{line}=="))
+    return parse_load_report(base64.b64decode(f"{line}=="))
 
 
 async def test_answers_end_with_a_load_report(engine: FakeEngine, server: Server) -> None:

@@ -1,7 +1,7 @@
 """Load reports in trailers, which stock gRPC clients balance by: `xds.data.orca.v3.OrcaLoadReport` (gRFC A51, A58).
 
-It is written here field by field. The package with the generated message, xds-protos, brings 3,000 files, and among
-them others' of `google.rpc` and `opentelemetry.proto`; a test reads these bytes with it.
+It is written here field by field. The package with the generated message, xds-protos, puts older files in the place of
+those of `google.rpc` and `opentelemetry.proto`, and OpenTelemetry's exporter breaks.
 """
 
 import struct
