@@ -44,4 +44,6 @@ class ServeConfig:
             cache_dir=self.model.cache_dir and self.model.cache_dir.expanduser(),
             deterministic=self.engine.deterministic,
             speculation=self.engine.speculation,
+            log_level=self.log.log_level,
+            log_format=self.log.log_format,
         )

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from tokenwire.engine.model.parallel.followers import Followers
 from tokenwire.engine.protocol import EngineOptions, EngineStartError, Progress, Ready, StartFailed
 from tokenwire.engine.wire import FrameSocket, PeerGoneError
+from tokenwire.logs import configure_logs
 
 logger = logging.getLogger("tokenwire.engine")
 
@@ -25,6 +26,7 @@ def main() -> None:
     frames = FrameSocket(socket.socket(fileno=int(sys.argv[1])))
     (options,) = frames.receive(wait=True)
     assert isinstance(options, EngineOptions)
+    configure_logs(level=options.log_level, form=options.log_format)
     try:
         _serve(frames, options)
     except PeerGoneError:
@@ -80,5 +82,4 @@ def _ender(frames: FrameSocket, is_ready: threading.Event) -> Callable[[str], No
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     main()

@@ -198,6 +198,10 @@ class EngineOptions:
     """Guess tokens from the text so far and from grammars, and check several in a step. The tokens are the same."""
     overlap: bool | None = None
     """Send what a step gave when the next one has begun; None: where the device works by itself."""
+    log_level: str = "info"
+    """Least severe level that the process logs."""
+    log_format: str = "text"
+    """`text` or `json`."""
 
 
 @dataclass(frozen=True, slots=True)
