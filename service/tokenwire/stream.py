@@ -17,9 +17,12 @@ class StreamGrammarError(Exception):
 class StreamChecker:
     """Checks one stream, event by event. An event of a kind that it does not know passes."""
 
-    def __init__(self) -> None:
-        self._sequence: int | None = None
-        self._open_choices: dict[int, _OpenChoice] | None = None
+    def __init__(self, *, after_sequence: int | None = None) -> None:
+        """`after_sequence`: the stream is the rest of one, after this event; what came before it is not known."""
+        self._sequence = after_sequence
+        self._is_rest = after_sequence is not None
+        self._open_choices: dict[int, _OpenChoice] | None = {} if self._is_rest else None
+        self._finished: set[int] = set()
         self._answering = False
         self._completed = False
 
@@ -70,12 +73,15 @@ class StreamChecker:
     def _check_open(self, index: int, kind: str) -> "dict[int, _OpenChoice]":
         if self._open_choices is None:
             raise StreamGrammarError(f"{kind!r} before `started`")
+        if self._is_rest and index not in self._finished:
+            self._open_choices.setdefault(index, _OpenChoice(num_calls=None))
         if index not in self._open_choices:
             raise StreamGrammarError(f"{kind!r} for choice {index}, which is finished or was never asked")
         return self._open_choices
 
     def _check_finished(self, finished: Finished) -> None:
         self._check_open(finished.index, "finished").pop(finished.index)
+        self._finished.add(finished.index)
         self._answering = True
         if finished.finish_reason == FinishReason.FINISH_REASON_UNSPECIFIED:
             raise StreamGrammarError(f"choice {finished.index} finished without a reason")
@@ -93,13 +99,16 @@ class _OpenChoice:
     """What the deltas of one choice had so far."""
 
     has_content: bool = False
-    num_calls: int = 0
+    num_calls: int | None = 0
+    """None: not known."""
 
     def check(self, delta: Delta) -> None:
         if delta.reasoning and self.has_content:
             raise StreamGrammarError(f"reasoning after the content of choice {delta.index}")
         self.has_content |= bool(delta.content)
         for part in delta.tool_calls:
+            if self.num_calls is None:
+                self.num_calls = part.index if part.id else part.index + 1
             if part.index not in (self.num_calls - 1, self.num_calls):
                 raise StreamGrammarError(f"tool call {part.index} of choice {delta.index} is out of order")
             is_first = part.index == self.num_calls
@@ -109,7 +118,10 @@ class _OpenChoice:
 
 
 class StreamFolder:
-    """Folds a stream into the answer that the unary call gives. Does not check the grammar."""
+    """Folds a stream into the answer that the unary call gives. Does not check the grammar.
+
+    Of the rest of a stream it makes what the rest has of the answer.
+    """
 
     def __init__(self) -> None:
         self._completion = ChatCompletion()
@@ -125,6 +137,7 @@ class StreamFolder:
             case "delta":
                 self._append(event.delta)
             case "finished":
+                self._add_choices(event.finished.index + 1)
                 choice = self._completion.choices[event.finished.index]
                 choice.finish_reason = event.finished.finish_reason
                 choice.stop_match = event.finished.stop_match
@@ -150,19 +163,27 @@ class StreamFolder:
         self._completion.parameters.CopyFrom(started.parameters)
         self._completion.service_tier = started.service_tier
         self._completion.usage.prompt_tokens = started.prompt_tokens
-        for index in range(started.parameters.n):
+        self._add_choices(started.parameters.n)
+
+    def _add_choices(self, count: int) -> None:
+        """There are at least so many."""
+        for index in range(len(self._texts), count):
             self._completion.choices.add(index=index)
             self._texts.append(_ChoiceTexts())
 
     def _append(self, delta: Delta) -> None:
+        self._add_choices(delta.index + 1)
         choice, texts = self._completion.choices[delta.index], self._texts[delta.index]
         texts.content.append(delta.content)
         texts.reasoning.append(delta.reasoning)
         choice.logprobs.extend(delta.logprobs)
         for part in delta.tool_calls:
-            if part.index == len(choice.tool_calls):
-                choice.tool_calls.add(id=part.id).function.name = part.name
+            while part.index >= len(choice.tool_calls):
+                choice.tool_calls.add()
                 texts.arguments.append(_Text())
+            if part.id:
+                choice.tool_calls[part.index].id = part.id
+                choice.tool_calls[part.index].function.name = part.name
             texts.arguments[part.index].append(part.arguments)
 
 

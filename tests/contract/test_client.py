@@ -3,30 +3,42 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo
 
 from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer, call, thought
 from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, Delta, FinishReason
+from tokenwire.v1.errors_pb2 import ErrorReason
 from tokenwire_client import (
     AsyncClient,
     AuthenticationError,
     BrokenStreamError,
     CallCancelledError,
     Client,
+    CompletionCancelledError,
     CompletionNotFoundError,
     ConstraintFailedError,
     ConstraintInvalidError,
     ContextLengthError,
     DeadlineExceededError,
+    DeadlineUnattainableError,
+    DrainingError,
     EngineFaultError,
+    ForbiddenError,
     InvalidRequestError,
+    ModelLoadingError,
     ModelNotFoundError,
+    QueueFullError,
+    QueueTimeoutError,
+    RateLimitedError,
+    RequestIdConflictError,
     ResourceExhaustedError,
+    ResumeWindowError,
+    SlowConsumerError,
     TokenwireClientError,
     Transport,
     UnavailableError,
@@ -162,6 +174,7 @@ def test_an_event_of_a_later_contract_passes() -> None:
 ERRORS: list[tuple[grpc.StatusCode, str, type[TokenwireClientError]]] = [
     (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID", InvalidRequestError),
     (grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED", ContextLengthError),
+    (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE", InvalidRequestError),
     (grpc.StatusCode.INVALID_ARGUMENT, "", InvalidRequestError),
     (grpc.StatusCode.INVALID_ARGUMENT, "CONSTRAINT_INVALID", ConstraintInvalidError),
     (grpc.StatusCode.FAILED_PRECONDITION, "CONSTRAINT_FAILED", ConstraintFailedError),
@@ -169,15 +182,31 @@ ERRORS: list[tuple[grpc.StatusCode, str, type[TokenwireClientError]]] = [
     (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", ModelNotFoundError),
     (grpc.StatusCode.NOT_FOUND, "COMPLETION_NOT_FOUND", CompletionNotFoundError),
     (grpc.StatusCode.NOT_FOUND, "OF_A_LATER_CONTRACT", TokenwireClientError),
+    (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_CONFLICT", RequestIdConflictError),
+    (grpc.StatusCode.OUT_OF_RANGE, "RESUME_WINDOW_EXPIRED", ResumeWindowError),
     (grpc.StatusCode.UNAUTHENTICATED, "BAD_API_KEY", AuthenticationError),
-    (grpc.StatusCode.PERMISSION_DENIED, "MODEL_FORBIDDEN", AuthenticationError),
+    (grpc.StatusCode.PERMISSION_DENIED, "MODEL_FORBIDDEN", ForbiddenError),
     (grpc.StatusCode.RESOURCE_EXHAUSTED, "", ResourceExhaustedError),
-    (grpc.StatusCode.UNAVAILABLE, "QUEUE_FULL", UnavailableError),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", RateLimitedError),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_CONSUMER", SlowConsumerError),
+    (grpc.StatusCode.UNAVAILABLE, "", UnavailableError),
+    (grpc.StatusCode.UNAVAILABLE, "QUEUE_FULL", QueueFullError),
+    (grpc.StatusCode.UNAVAILABLE, "QUEUE_TIMEOUT", QueueTimeoutError),
+    (grpc.StatusCode.UNAVAILABLE, "DEADLINE_UNATTAINABLE", DeadlineUnattainableError),
+    (grpc.StatusCode.UNAVAILABLE, "MODEL_LOADING", ModelLoadingError),
+    (grpc.StatusCode.UNAVAILABLE, "DRAINING", DrainingError),
     (grpc.StatusCode.DEADLINE_EXCEEDED, "", DeadlineExceededError),
+    (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", DeadlineExceededError),
     (grpc.StatusCode.CANCELLED, "", CallCancelledError),
+    (grpc.StatusCode.CANCELLED, "COMPLETION_CANCELLED", CompletionCancelledError),
     (grpc.StatusCode.INTERNAL, "ENGINE_FAULT", EngineFaultError),
     (grpc.StatusCode.INTERNAL, "INTERNAL", TokenwireClientError),
 ]
+
+
+def test_every_reason_of_the_contract_is_among_these() -> None:
+    reasons = {name.removeprefix("ERROR_REASON_") for name, value in ErrorReason.items() if value}
+    assert reasons == {reason for _, reason, _ in ERRORS} - {"", "OF_A_LATER_CONTRACT"}
 
 
 @pytest.mark.parametrize("call", [chat_sync, stream_async])
@@ -202,6 +231,19 @@ def test_violations_and_the_time_to_retry_are_read_from_the_details() -> None:
         chat_sync(server.target)
     assert [(violation.field, violation.description) for violation in caught.value.violations] == [("top_p", "too big")]
     assert caught.value.retry_after_s == 1.5
+
+
+def test_a_limit_of_the_key_that_is_used_up_is_named() -> None:
+    quota = QuotaFailure(violations=[QuotaFailure.Violation(subject="key:ann/requests", description="60 a minute")])
+    retry = RetryInfo(retry_delay=Duration(seconds=20))
+    details = [ErrorInfo(reason="RATE_LIMITED"), quota, retry]
+    with (
+        ScriptedServer([Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, details=details)]) as server,
+        pytest.raises(RateLimitedError) as caught,
+    ):
+        chat_sync(server.target)
+    (limit,) = caught.value.violations
+    assert (limit.field, limit.description, caught.value.retry_after_s) == ("key:ann/requests", "60 a minute", 20)
 
 
 def test_details_that_do_not_parse_leave_the_plain_status() -> None:
@@ -234,6 +276,18 @@ async def test_the_async_client_tries_a_stream_again_too() -> None:
         async with AsyncClient(server.target) as client:
             assert "".join([update.text async for update in client.stream("hi")]) == "one"
         assert len(server.requests) == 2
+
+
+def test_attempts_of_one_call_have_one_request_id_and_calls_have_different_ones() -> None:
+    with ScriptedServer([FULL], answer("one")) as server, Client(server.target) as client:
+        client.chat("hi")
+        list(client.stream("hi"))
+        client.chat("hi", request_id="mine")
+    first, again, other, given = (request.request_id for request in server.requests)
+    assert first == again != other
+    assert first
+    assert other
+    assert given == "mine"
 
 
 def test_a_server_that_forbids_retries_is_asked_once() -> None:
@@ -364,6 +418,9 @@ def test_the_small_calls_of_the_sync_client() -> None:
         assert client.render_prompt("four").prompt == "four"
         assert client.detokenize(list(client.tokenize("text").token_ids)).text == "text"
         assert (client.health(), client.health("loading")) == ("SERVING", "NOT_SERVING")
+        assert client.load().running_choices == 3
+        with closing(client.watch_load(interval_s=0.1)) as watched:
+            assert [next(watched).running_choices for _ in range(2)] == [3, 4]
 
 
 async def test_the_small_calls_of_the_async_client() -> None:
@@ -375,3 +432,6 @@ async def test_the_small_calls_of_the_async_client() -> None:
             assert (await client.render_prompt("four")).prompt == "four"
             assert (await client.detokenize(list((await client.tokenize("text")).token_ids))).text == "text"
             assert (await client.health(), await client.health("loading")) == ("SERVING", "NOT_SERVING")
+            assert (await client.load()).running_choices == 3
+            async with aclosing(client.watch_load(interval_s=0.1)) as watched:
+                assert [(await anext(watched)).running_choices for _ in range(2)] == [3, 4]

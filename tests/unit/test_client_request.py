@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tokenwire.v1.chat_pb2 import (
     ChatCompletionRequest,
@@ -14,6 +15,8 @@ from tokenwire.v1.chat_pb2 import (
     FunctionCall,
     FunctionDefinition,
     Message,
+    OnDeadline,
+    OnDisconnect,
     Role,
     ServiceTier,
     Tool,
@@ -35,7 +38,7 @@ from tokenwire_client import (
     tool,
     user,
 )
-from tokenwire_client._request import chat_request, only_model
+from tokenwire_client._request import cancel_request, chat_request, only_model
 
 SCHEMA = {"type": "object", "properties": {"city": {"const": "Zürich"}, "age": {"maximum": 3}}}
 SCHEMA_TEXT = '{"type": "object", "properties": {"city": {"const": "Zürich"}, "age": {"maximum": 3}}}'
@@ -214,6 +217,50 @@ def test_the_small_new_parameters_reach_the_request() -> None:
     assert (dict(request.metadata), list(request.bad_words)) == ({"team": "blue"}, ["darn"])
     assert request.HasField("parallel_tool_calls")
     assert request.HasField("prompt_logprobs")
+
+
+def test_an_execution_policy_is_told_in_seconds_and_words() -> None:
+    policy: Any = {
+        "max_queue_time_s": 2,
+        "time_budget_s": 0.25,
+        "on_deadline": "return_partial",
+        "on_disconnect": "detach",
+        "retain_for_s": 90,
+        "priority": None,
+    }
+    assert chat_request("hi", {"execution_policy": policy}).execution_policy == ExecutionPolicy(
+        max_queue_time=Duration(seconds=2),
+        time_budget=Duration(nanos=250_000_000),
+        on_deadline=OnDeadline.ON_DEADLINE_RETURN_PARTIAL,
+        on_disconnect=OnDisconnect.ON_DISCONNECT_DETACH,
+        retain_for=Duration(seconds=90),
+    )
+    whole = ExecutionPolicy(priority=7)
+    assert chat_request("hi", {"execution_policy": whole}).execution_policy == whole
+
+
+@pytest.mark.parametrize(
+    ("policy", "error"),
+    [
+        ({"time_budget": 1}, ValueError),
+        ({"time_budget_s": float("inf")}, ValueError),
+        ({"time_budget_s": float("nan")}, ValueError),
+        ({"time_budget_s": "1"}, TypeError),
+        ({"on_deadline": "partly"}, ValueError),
+        ("detach", TypeError),
+    ],
+)
+def test_what_is_no_execution_policy_is_refused(policy: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        chat_request("hi", {"execution_policy": policy})
+
+
+def test_a_completion_is_cancelled_by_one_of_its_names() -> None:
+    assert cancel_request("chatcmpl-1", None).completion_id == "chatcmpl-1"
+    assert cancel_request(None, "mine").request_id == "mine"
+    for both_or_none in [("chatcmpl-1", "mine"), (None, None)]:
+        with pytest.raises(ValueError, match="completion_id"):
+            cancel_request(*both_or_none)
 
 
 def test_a_response_format_replaces_that_of_a_whole_request() -> None:

@@ -152,3 +152,53 @@ def test_a_stream_can_be_folded_while_it_runs() -> None:
         folder.add(event)
         contents.append(folder.completion.choices[0].content)
     assert contents == ["", "a", "ab", "abc"]
+
+
+REST = [delta("b", 1), *CALLS[2:], finished(0), delta("c", 1), finished(1), completed()]
+
+
+def number(events: Iterable[ChatCompletionEvent], first: int) -> list[ChatCompletionEvent]:
+    """The same events with sequences."""
+    numbered = []
+    for sequence, event in enumerate(events, first):
+        numbered.append(ChatCompletionEvent.FromString(event.SerializeToString()))
+        numbered[-1].sequence = sequence
+    return numbered
+
+
+def test_the_rest_of_a_stream_needs_no_beginning() -> None:
+    checker, folder = StreamChecker(after_sequence=7), StreamFolder()
+    for event in number(REST, 8):
+        checker.check(event)
+        folder.add(event)
+    checker.end()
+    first, second = folder.completion.choices
+    calls = [(call.id, call.function.name, call.function.arguments) for call in first.tool_calls]
+    assert calls == [("", "", ": 1}"), ("call_2", "g", "{}")]
+    assert second.content == "bc"
+
+
+def check_rest(events: Iterable[ChatCompletionEvent]) -> None:
+    checker = StreamChecker(after_sequence=7)
+    for event in events:
+        checker.check(event)
+    checker.end()
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([started()], "second `started`"),
+        ([finished(0), delta("late")], "is finished"),
+        ([part(1, arguments="a"), part(3, "call_3", "h")], "out of order"),
+        ([delta("b")], "without `completed`"),
+    ],
+)
+def test_the_rest_of_a_stream_has_rules_too(events: list[ChatCompletionEvent], message: str) -> None:
+    with pytest.raises(StreamGrammarError, match=message):
+        check_rest(number(events, 8))
+
+
+def test_the_rest_begins_after_what_was_read() -> None:
+    with pytest.raises(StreamGrammarError, match="sequence 7 after 7"):
+        StreamChecker(after_sequence=7).check(*number([delta("b")], 7))

@@ -1,9 +1,10 @@
 """Python client of Tokenwire. Importing it never imports torch."""
 
 from tokenwire_client._aio import AsyncClient
-from tokenwire_client._connection import DEFAULT_TARGET, Transport
+from tokenwire_client._connection import DEFAULT_TARGET, Transport, tls
+from tokenwire_client._execution_policy import ExecutionPolicyDict
 from tokenwire_client._messages import ContentPartDict, MessageDict, ToolCallDict, assistant, system, tool, user
-from tokenwire_client._request import ChatParameters, ExecutionPolicyDict, Prompt, chat_request
+from tokenwire_client._request import ChatParameters, Prompt, chat_request
 from tokenwire_client._response_format import ResponseFormatDict, choice, json_schema, lark, regex
 from tokenwire_client._stream import StreamUpdate
 from tokenwire_client._sync import Client
@@ -12,16 +13,27 @@ from tokenwire_client.errors import (
     AuthenticationError,
     BrokenStreamError,
     CallCancelledError,
+    CompletionCancelledError,
     CompletionNotFoundError,
     ConstraintFailedError,
     ConstraintInvalidError,
     ContextLengthError,
     DeadlineExceededError,
+    DeadlineUnattainableError,
+    DrainingError,
     EngineFaultError,
     FieldViolation,
+    ForbiddenError,
     InvalidRequestError,
+    ModelLoadingError,
     ModelNotFoundError,
+    QueueFullError,
+    QueueTimeoutError,
+    RateLimitedError,
+    RequestIdConflictError,
     ResourceExhaustedError,
+    ResumeWindowError,
+    SlowConsumerError,
     TokenwireClientError,
     UnavailableError,
 )
@@ -34,21 +46,32 @@ __all__ = [
     "CallCancelledError",
     "ChatParameters",
     "Client",
+    "CompletionCancelledError",
     "CompletionNotFoundError",
     "ConstraintFailedError",
     "ConstraintInvalidError",
     "ContentPartDict",
     "ContextLengthError",
     "DeadlineExceededError",
+    "DeadlineUnattainableError",
+    "DrainingError",
     "EngineFaultError",
     "ExecutionPolicyDict",
     "FieldViolation",
+    "ForbiddenError",
     "InvalidRequestError",
     "MessageDict",
+    "ModelLoadingError",
     "ModelNotFoundError",
     "Prompt",
+    "QueueFullError",
+    "QueueTimeoutError",
+    "RateLimitedError",
+    "RequestIdConflictError",
     "ResourceExhaustedError",
     "ResponseFormatDict",
+    "ResumeWindowError",
+    "SlowConsumerError",
     "StreamUpdate",
     "TokenwireClientError",
     "ToolCallDict",
@@ -64,6 +87,7 @@ __all__ = [
     "lark",
     "regex",
     "system",
+    "tls",
     "tool",
     "user",
 ]

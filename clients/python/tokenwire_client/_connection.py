@@ -1,7 +1,9 @@
-"""How a channel is opened: the options, the retry policy and the metadata that the sync and the async client share."""
+"""How a channel is opened: TLS, options, retries and metadata, which the sync and the async client share."""
 
 import json
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 
 import grpc
 
@@ -9,6 +11,7 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 
 # The server says UNAVAILABLE before any work; gRPC says it of a connection that cannot be made or breaks, and tries
 # again only as long as nothing of the answer has come. A server that sends `grpc-retry-pushback-ms` chooses the delay.
+# A request that comes twice has one completion, for every one has an id.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -42,6 +45,21 @@ class Transport:
     """Whether gRPC tries a call again that got UNAVAILABLE: up to four attempts, with exponential backoff."""
 
 
+def tls(
+    *,
+    ca: "str | PathLike[str] | None" = None,
+    cert: "str | PathLike[str] | None" = None,
+    key: "str | PathLike[str] | None" = None,
+) -> grpc.ChannelCredentials:
+    """TLS, for `credentials` of a client. Files in PEM form: `ca` has whom to trust (default: the usual roots), `cert`
+    and `key` are the caller's own certificate, if the server asks for one. Raises `OSError` for a file that cannot be
+    read, `ValueError` for a certificate without its key."""
+    if (cert is None) != (key is None):
+        raise ValueError("`cert` and `key` belong together")
+    ca_bytes, key_bytes, cert_bytes = (None if file is None else Path(file).read_bytes() for file in (ca, key, cert))
+    return grpc.ssl_channel_credentials(ca_bytes, key_bytes, cert_bytes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """Where and how to connect."""
@@ -52,6 +70,8 @@ class Connection:
     api_key: str | None = field(repr=False)
     timeout_s: float | None
     """For calls that give none; None: no limit."""
+    resume: bool
+    """For streams that do not say."""
     transport: Transport
 
     def timeout(self, timeout_s: float | None) -> float | None:

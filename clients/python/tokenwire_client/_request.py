@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
+from uuid import uuid4
 
 import grpc
 
 from tokenwire.v1.chat_pb2 import (
+    CancelChatCompletionRequest,
     ChatCompletionRequest,
     ExecutionPolicy,
     Message,
@@ -16,16 +18,11 @@ from tokenwire.v1.chat_pb2 import (
 )
 from tokenwire.v1.models_pb2 import ListModelsResponse
 from tokenwire_client._dicts import enum_value, json_text
+from tokenwire_client._execution_policy import ExecutionPolicyDict, to_execution_policy
 from tokenwire_client._messages import MessageDict, to_message, user
 from tokenwire_client._response_format import ResponseFormatDict, to_response_format
 from tokenwire_client._tools import ToolChoiceDict, ToolChoiceName, ToolDict, to_tool, to_tool_choice
-from tokenwire_client.errors import FieldViolation, InvalidRequestError, UnavailableError
-
-
-class ExecutionPolicyDict(TypedDict, total=False):
-    """How a request is executed: `{"priority": 5}`."""
-
-    priority: int
+from tokenwire_client.errors import FieldViolation, InvalidRequestError, ModelLoadingError
 
 
 class ChatParameters(TypedDict, total=False):
@@ -64,6 +61,7 @@ class ChatParameters(TypedDict, total=False):
     metadata: Mapping[str, str] | None
     user: str | None
     store: bool | None
+    request_id: str | None
 
 
 Prompt = str | Message | Sequence[Message | MessageDict] | ChatCompletionRequest
@@ -93,12 +91,28 @@ def chat_request(prompt: Prompt, parameters: ChatParameters) -> ChatCompletionRe
     return request
 
 
+def identify(request: ChatCompletionRequest) -> ChatCompletionRequest:
+    """The request, with an id: sent again, it attaches to its completion instead of beginning another one."""
+    if not request.request_id:
+        request.request_id = str(uuid4())
+    return request
+
+
+def cancel_request(completion_id: str | None, request_id: str | None) -> CancelChatCompletionRequest:
+    """Raises `ValueError` unless one of the two is given."""
+    if (completion_id is None) == (request_id is None):
+        raise ValueError("give `completion_id` or `request_id`")
+    if completion_id is None:
+        return CancelChatCompletionRequest(request_id=request_id or "")
+    return CancelChatCompletionRequest(completion_id=completion_id)
+
+
 def only_model(response: ListModelsResponse) -> str:
     """The name of the only served model: what a request without a model means."""
     names = [model.id for model in response.models]
     if not names:
         message = "no model is served yet"
-        raise UnavailableError(message, code=grpc.StatusCode.UNAVAILABLE, reason="MODEL_LOADING")
+        raise ModelLoadingError(message, code=grpc.StatusCode.UNAVAILABLE, reason="MODEL_LOADING")
     if len(names) > 1:
         message = f"`model` must be given, for several are served: {', '.join(sorted(names))}"
         raise InvalidRequestError(
@@ -129,5 +143,6 @@ _CONVERTERS: Mapping[str, Callable[[Any], object]] = {
     "response_format": to_response_format,
     "chat_template_kwargs": json_text,
     "service_tier": _service_tier,
+    "execution_policy": to_execution_policy,
 }
 """Of the parameters that may be given in other forms than the contract's."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tokenwire.stream import StreamChecker, StreamFolder
-from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent
+from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent, Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,22 @@ class StreamUpdate:
         return self.event.delta.reasoning
 
     @property
+    def heartbeat(self) -> Heartbeat | None:
+        """While nothing new comes: where the completion is, and its place in the queue; else None."""
+        return self.event.heartbeat if self.event.HasField("heartbeat") else None
+
+    @property
     def completion(self) -> ChatCompletion:
         """The answer so far; after the last update, the whole answer. It is live: it grows with the stream."""
         return self._folder.completion
 
 
 class StreamReader:
-    """Takes the events of one stream. Raises `StreamGrammarError` where one may not stand."""
+    """Takes the events of one completion. Raises `StreamGrammarError` where one may not stand."""
 
-    def __init__(self) -> None:
-        self._checker = StreamChecker()
+    def __init__(self, *, after_sequence: int | None = None) -> None:
+        """`after_sequence`: the events after this one come, and the answer is what they have of it."""
+        self._checker = StreamChecker(after_sequence=after_sequence)
         self._folder = StreamFolder()
 
     def take(self, event: ChatCompletionEvent) -> StreamUpdate:

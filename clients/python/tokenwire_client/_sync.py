@@ -1,20 +1,27 @@
 """The client for ordinary code: one channel, calls that block."""
 
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Self, TypeVar, Unpack
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tokenwire.v1.chat_pb2 import (
+    CancelChatCompletionResponse,
     ChatCompletion,
+    ChatCompletionEvent,
     ChatCompletionRequest,
     GetChatCompletionRequest,
+    ResumeChatCompletionRequest,
     StoredChatCompletion,
 )
 from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest, Model
 from tokenwire.v1.models_pb2_grpc import ModelServiceStub
+from tokenwire.v1.operations_pb2 import GetLoadRequest, Load, WatchLoadRequest
+from tokenwire.v1.operations_pb2_grpc import OperationsServiceStub
 from tokenwire.v1.tokens_pb2 import (
     CountTokensResponse,
     DetokenizeRequest,
@@ -25,9 +32,11 @@ from tokenwire.v1.tokens_pb2 import (
 )
 from tokenwire.v1.tokens_pb2_grpc import TokenServiceStub
 from tokenwire_client._connection import DEFAULT_TARGET, Connection, Transport
-from tokenwire_client._request import ChatParameters, Prompt, chat_request, only_model
-from tokenwire_client._stream import StreamReader, StreamUpdate
-from tokenwire_client.errors import client_errors
+from tokenwire_client._course import CANCEL_TIMEOUT_S, Course, StreamRequest
+from tokenwire_client._execution_policy import duration
+from tokenwire_client._request import ChatParameters, Prompt, cancel_request, chat_request, identify, only_model
+from tokenwire_client._stream import StreamUpdate
+from tokenwire_client.errors import TokenwireClientError, client_errors
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -36,7 +45,8 @@ Response = TypeVar("Response")
 class Client:
     """Calls a Tokenwire server. May be shared by threads. Close it, or use it as a context manager.
 
-    `timeout_s` bounds every call that gives none of its own. Without `credentials` the connection is plain text.
+    `timeout_s` bounds every call that gives none of its own. Without `credentials` (see `tls`) the connection is plain
+    text. `resume` is for streams that do not say: see `stream`.
     Every call raises `TokenwireClientError`; what it is tells the tree in `tokenwire_client.errors`.
     """
 
@@ -47,43 +57,76 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
         api_key: str | None = None,
         timeout_s: float | None = 600.0,
+        resume: bool = False,
         transport: Transport = Transport(),  # noqa: B008 (frozen)
     ) -> None:
         self._connection = Connection(
-            target=target, credentials=credentials, api_key=api_key, timeout_s=timeout_s, transport=transport
+            target=target,
+            credentials=credentials,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            resume=resume,
+            transport=transport,
         )
         self._channel = _open(self._connection)
         self._chat = ChatServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
         self._tokens = TokenServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._operations = OperationsServiceStub(self._channel)
         self._default_model = ""
+        self._courses: set[Course] = set()
 
     def chat(
         self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
     ) -> ChatCompletion:
         """The whole answer."""
-        return self._call(self._chat.CreateChatCompletion, self._request(prompt, parameters, timeout_s), timeout_s)
+        request = identify(self._request(prompt, parameters, timeout_s))
+        return self._call(self._chat.CreateChatCompletion, request, timeout_s)
 
     def stream(
-        self, prompt: Prompt, *, timeout_s: float | None = None, **parameters: Unpack[ChatParameters]
+        self,
+        prompt: Prompt,
+        *,
+        timeout_s: float | None = None,
+        resume: bool | None = None,
+        **parameters: Unpack[ChatParameters],
     ) -> Generator[StreamUpdate, None, None]:
-        """The answer as it comes. Closing the generator (or dropping it) cancels the call."""
-        reader = StreamReader()
-        request = self._request(prompt, parameters, timeout_s)
-        with client_errors():
-            call = self._chat.StreamChatCompletion(
-                request, timeout=self._connection.timeout(timeout_s), metadata=self._connection.metadata
-            )
-            try:
-                for event in call:
-                    yield reader.take(event)
-            finally:
-                call.cancel()
-            reader.end()
+        """The answer as it comes. Closing the generator (or dropping it) cancels the call.
+
+        With `resume` the completion outlives a lost connection: the stream goes on where it was, until the completion
+        is found to be gone, the server is not reached for a minute, or `timeout_s` is over. Closing the generator then
+        sends a CancelChatCompletion.
+        """
+
+        def request() -> ChatCompletionRequest:
+            return identify(self._request(prompt, parameters, timeout_s))
+
+        return self._follow(request, timeout_s=timeout_s, resume=resume)
+
+    def resume(
+        self,
+        completion_id: str,
+        *,
+        after_sequence: int | None = None,
+        timeout_s: float | None = None,
+        resume: bool | None = None,
+    ) -> Generator[StreamUpdate, None, None]:
+        """The events of a live or retained completion after one of them, or from its start; `resume` as for `stream`.
+
+        With `after_sequence`, `StreamUpdate.completion` is what these events have of the answer.
+        """
+        request = ResumeChatCompletionRequest(completion_id=completion_id, after_sequence=after_sequence)
+        return self._follow(lambda: request, timeout_s=timeout_s, resume=resume)
+
+    def cancel(
+        self, completion_id: str | None = None, *, request_id: str | None = None, timeout_s: float | None = None
+    ) -> CancelChatCompletionResponse:
+        """End a completion, named by its id or by that of its request. Harmless if it has ended."""
+        return self._call(self._chat.CancelChatCompletion, cancel_request(completion_id, request_id), timeout_s)
 
     def completion(self, completion_id: str, *, timeout_s: float | None = None) -> StoredChatCompletion:
-        """A completion that was generated with `store`."""
+        """A completion that was generated with `store`, or is live or retained, as far as it has come: see `state`."""
         request = GetChatCompletionRequest(completion_id=completion_id)
         return self._call(self._chat.GetChatCompletion, request, timeout_s)
 
@@ -134,8 +177,25 @@ class Client:
         response = self._call(self._health.Check, request, timeout_s)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
+    def load(self, *, timeout_s: float | None = None) -> Load:
+        """The load of the server."""
+        return self._call(self._operations.GetLoad, GetLoadRequest(), timeout_s)
+
+    def watch_load(self, *, interval_s: float = 1.0) -> Generator[Load, None, None]:
+        """The load of the server now and at every interval, until the generator is closed."""
+        with client_errors():
+            call = self._operations.WatchLoad(
+                WatchLoadRequest(interval=duration(interval_s)), metadata=self._connection.metadata
+            )
+            try:
+                yield from call
+            finally:
+                call.cancel()
+
     def close(self) -> None:
         """Close the channel; live calls are cancelled."""
+        for course in list(self._courses):
+            self._leave(course)
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -143,6 +203,49 @@ class Client:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _follow(
+        self, make_request: Callable[[], StreamRequest], *, timeout_s: float | None, resume: bool | None
+    ) -> Generator[StreamUpdate, None, None]:
+        course = Course(
+            make_request(),
+            timeout_s=self._connection.timeout(timeout_s),
+            resumes=self._connection.resume if resume is None else resume,
+        )
+        with client_errors(), self._leaving(course):
+            while True:
+                call = self._open_stream(course)
+                try:
+                    for event in call:
+                        yield course.take(event)
+                    course.end()
+                    return
+                except grpc.RpcError as error:
+                    time.sleep(course.resume_after_s(error))
+                    if course.is_over:  # the client was closed
+                        raise
+                finally:
+                    call.cancel()
+
+    @contextmanager
+    def _leaving(self, course: Course) -> Iterator[None]:
+        self._courses.add(course)
+        try:
+            yield
+        finally:
+            self._courses.discard(course)
+            self._leave(course)
+
+    def _leave(self, course: Course) -> None:
+        if (target := course.leave()) is not None:
+            with suppress(TokenwireClientError):  # whatever it is, nobody is there to be told
+                self._call(self._chat.CancelChatCompletion, target, CANCEL_TIMEOUT_S)
+
+    def _open_stream(self, course: Course) -> "grpc._CallIterator[ChatCompletionEvent]":
+        timeout_s, metadata = course.time_left_s, self._connection.metadata
+        if isinstance(course.request, ChatCompletionRequest):
+            return self._chat.StreamChatCompletion(course.request, timeout=timeout_s, metadata=metadata)
+        return self._chat.ResumeChatCompletion(course.request, timeout=timeout_s, metadata=metadata)
 
     def _request(self, prompt: Prompt, parameters: ChatParameters, timeout_s: float | None) -> ChatCompletionRequest:
         request = chat_request(prompt, parameters)

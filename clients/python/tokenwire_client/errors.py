@@ -1,19 +1,30 @@
 """The errors that a call can raise, and how they are read out of a gRPC status and its rich details.
 
-TokenwireClientError          any failed call; `code` and `reason` tell which where no class does
-├── InvalidRequestError       fields break their rules; `violations` has every one
-│   ├── ConstraintInvalidError  a schema or grammar cannot be enforced
-│   └── ContextLengthError    prompt and answer do not fit the context
-├── ModelNotFoundError        no such model is served
-├── CompletionNotFoundError   no such completion is stored
-├── ConstraintFailedError     a constrained answer cannot go on
-├── AuthenticationError       no key, a wrong one, or one that may not do this
-├── ResourceExhaustedError    a message over the size limit, or a quota
-├── UnavailableError          not reachable, loading, full or draining; carries `retry_after_s`
-├── DeadlineExceededError     `timeout_s` is over
-├── CallCancelledError        the call was cancelled on the way or by the server
-├── EngineFaultError          the engine failed while it worked on the completion
-└── BrokenStreamError         the stream broke its grammar, or ended without `completed`
+TokenwireClientError              any failed call; `code` and `reason` tell which where no class does
+├── InvalidRequestError           fields break their rules; `violations` has every one
+│   ├── ConstraintInvalidError    a schema or grammar cannot be enforced
+│   └── ContextLengthError        prompt and answer do not fit the context
+├── ModelNotFoundError            no such model is served
+├── CompletionNotFoundError       no such completion is stored, live or retained
+├── ConstraintFailedError         a constrained answer cannot go on
+├── RequestIdConflictError        the request id is in use for another request
+├── ResumeWindowError             events are asked that are not kept any more
+├── AuthenticationError           no key, or an unknown one
+│   └── ForbiddenError            the key does not allow it
+├── ResourceExhaustedError        a message over the size limit, or one of these
+│   ├── RateLimitedError          the rate or concurrency of the key is used up; carries `retry_after_s`
+│   └── SlowConsumerError         the stream was read too slowly
+├── UnavailableError              not reachable, the connection broke, or one of these; may carry `retry_after_s`
+│   ├── QueueFullError            too many requests wait
+│   ├── QueueTimeoutError         `max_queue_time` was over before the generation began
+│   ├── DeadlineUnattainableError   the generation cannot begin before the deadline: another server may do it
+│   ├── ModelLoadingError         the model is not loaded yet
+│   └── DrainingError             the server is shutting down
+├── DeadlineExceededError         `timeout_s` is over
+├── CallCancelledError            the call was cancelled on the way or by the server
+│   └── CompletionCancelledError  somebody has cancelled the completion
+├── EngineFaultError              the engine failed while it worked on the completion
+└── BrokenStreamError             the stream broke its grammar, or ended without `completed`
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +41,10 @@ from tokenwire.stream import StreamGrammarError
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One field that breaks its rule: its path in the contract (`messages[0].role`) and what is wrong with it."""
+    """One field that breaks its rule: its path in the contract (`messages[0].role`) and what is wrong with it.
+
+    Or a limit that is used up: whose and which (`key:alice/requests_per_minute`).
+    """
 
     field: str
     description: str
@@ -58,6 +72,7 @@ class TokenwireClientError(Exception):
         self.retry_after_s = retry_after_s
         """Seconds after which the server suggests to try again; None if it does not."""
         self.violations = violations
+        """The fields that break their rules; of a `RateLimitedError` the limits that are used up."""
 
 
 class InvalidRequestError(TokenwireClientError):
@@ -77,26 +92,70 @@ class ModelNotFoundError(TokenwireClientError):
 
 
 class CompletionNotFoundError(TokenwireClientError):
-    """No such completion is stored, or it is gone."""
+    """No such completion is stored, live or retained, or it is another caller's."""
 
 
 class ConstraintFailedError(TokenwireClientError):
     """A constrained answer cannot go on, for other parameters ban all that it allows, or its grammar is too complex."""
 
 
+class RequestIdConflictError(TokenwireClientError):
+    """The `request_id` is in use for a request with another body."""
+
+
+class ResumeWindowError(TokenwireClientError):
+    """Events after the given sequence are not kept any more; `metadata` has `first_sequence`, the first one kept."""
+
+
 class AuthenticationError(TokenwireClientError):
-    """No key, a wrong one, or one that may not do this."""
+    """No API key, or one that is not known."""
+
+
+class ForbiddenError(AuthenticationError):
+    """The API key does not allow this model, or this call."""
 
 
 class ResourceExhaustedError(TokenwireClientError):
-    """A message over the size limit, or a quota."""
+    """A message over the size limit, or a limit of the caller's."""
+
+
+class RateLimitedError(ResourceExhaustedError):
+    """The rate or concurrency of the API key is used up: `violations` tells which; try again after `retry_after_s`."""
+
+
+class SlowConsumerError(ResourceExhaustedError):
+    """The stream was read too slowly. `metadata` has `completion_id` and `last_sequence`: a completion that detaches
+    can be resumed after the last sequence that was received."""
 
 
 class UnavailableError(TokenwireClientError):
-    """Not reachable, loading, full or draining; or the connection broke in the middle of an answer.
+    """Not reachable, or the connection broke in the middle of an answer; a subclass where the server has refused.
 
-    gRPC has tried again already where nothing of the answer had come.
+    gRPC has tried again already where nothing of the answer had come and the server had not forbidden it.
     """
+
+
+class QueueFullError(UnavailableError):
+    """Too many requests wait."""
+
+
+class QueueTimeoutError(UnavailableError):
+    """`max_queue_time` was over before the generation began."""
+
+
+class DeadlineUnattainableError(UnavailableError):
+    """The generation cannot begin before the deadline of the call: to try again here is of no use.
+
+    `metadata` has `estimated_wait_ms` and `time_left_ms`.
+    """
+
+
+class ModelLoadingError(UnavailableError):
+    """The model is not loaded yet."""
+
+
+class DrainingError(UnavailableError):
+    """The server is shutting down."""
 
 
 class DeadlineExceededError(TokenwireClientError):
@@ -105,6 +164,10 @@ class DeadlineExceededError(TokenwireClientError):
 
 class CallCancelledError(TokenwireClientError):
     """The call was cancelled on the way or by the server."""
+
+
+class CompletionCancelledError(CallCancelledError):
+    """Somebody has cancelled the completion; `metadata` has `completion_id`."""
 
 
 class EngineFaultError(TokenwireClientError):
@@ -121,12 +184,22 @@ _BY_REASON: Mapping[str, type[TokenwireClientError]] = {
     "COMPLETION_NOT_FOUND": CompletionNotFoundError,
     "CONSTRAINT_INVALID": ConstraintInvalidError,
     "CONSTRAINT_FAILED": ConstraintFailedError,
+    "REQUEST_ID_CONFLICT": RequestIdConflictError,
+    "RESUME_WINDOW_EXPIRED": ResumeWindowError,
+    "RATE_LIMITED": RateLimitedError,
+    "SLOW_CONSUMER": SlowConsumerError,
+    "QUEUE_FULL": QueueFullError,
+    "QUEUE_TIMEOUT": QueueTimeoutError,
+    "DEADLINE_UNATTAINABLE": DeadlineUnattainableError,
+    "MODEL_LOADING": ModelLoadingError,
+    "DRAINING": DrainingError,
+    "COMPLETION_CANCELLED": CompletionCancelledError,
     "ENGINE_FAULT": EngineFaultError,
 }
 _BY_CODE: Mapping[grpc.StatusCode, type[TokenwireClientError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
-    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: ForbiddenError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
@@ -174,6 +247,7 @@ def _read_details(error: grpc.RpcError) -> _Details:
         info = error_details_pb2.ErrorInfo()
         retry = error_details_pb2.RetryInfo()
         bad_request = error_details_pb2.BadRequest()
+        quota = error_details_pb2.QuotaFailure()
         if packed.Unpack(info):
             details.reason = info.reason
             details.metadata = dict(info.metadata)
@@ -182,6 +256,8 @@ def _read_details(error: grpc.RpcError) -> _Details:
         elif packed.Unpack(bad_request):
             found = bad_request.field_violations
             details.violations = tuple(FieldViolation(violation.field, violation.description) for violation in found)
+        elif packed.Unpack(quota):
+            details.violations = tuple(FieldViolation(limit.subject, limit.description) for limit in quota.violations)
     return details
 
 
