@@ -35,18 +35,19 @@ class Run:
         self.aborted: list[int] = []
         self._checker = StreamChecker()
         self._folder = StreamFolder()
-        self._take(self.completion.started())
+        self.take(self.completion.started())
 
     def feed(self, *outputs: SequenceOutput) -> list[ChatCompletionEvent]:
         """What one `receive()` leads to."""
-        return [self._take(event) for event in self.completion.events(outputs, abort=self.aborted.append)]
+        return [self.take(event) for event in self.completion.events(outputs, abort=self.aborted.append)]
 
     def end(self) -> ChatCompletion:
-        self._take(self.completion.completed())
+        self.take(self.completion.completed())
         self._checker.end()
         return self._folder.completion
 
-    def _take(self, event: ChatCompletionEvent) -> ChatCompletionEvent:
+    def take(self, event: ChatCompletionEvent) -> ChatCompletionEvent:
+        """Check and fold an event."""
         self._checker.check(event)
         self._folder.add(event)
         return event

@@ -175,11 +175,12 @@ class FakeGeneration:
     def wake(self) -> None:
         self._woken.set()
 
-    def abort(self, index: int | None = None) -> None:
+    def abort(self, index: int | None = None) -> int:
         if index is None:
             self.wake()
         self.aborts.append((self.request.request_id, index))
         self._live -= self._live if index is None else {index}
+        return 0
 
     async def _pause(self, gate: asyncio.Event | None) -> None:
         """Let other tasks run; wait for the gate, to be woken, or the engine's death."""

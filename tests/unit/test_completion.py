@@ -127,6 +127,25 @@ def test_a_code_point_over_two_tokens_comes_whole(model: ServedModel) -> None:
     assert [content for _, _, content in shape(run.feed(output(*rest)))] == ["🦄"]
 
 
+def test_tokens_behind_a_match_are_counted_as_wasted(model: ServedModel) -> None:
+    x, bang = tokens_of(model, "x", "!")
+    run = Run(model, stop=["!"], n=2)
+    run.feed(output(x, bang, x, x), output(x), output(x, index=1))
+    run.feed(output(x, x), output(x, index=1, finish=LENGTH))
+    usage = run.end().usage
+    assert (usage.completion_tokens, usage.wasted_tokens) == (4, 5)
+
+
+def test_a_cut_gives_what_was_held_back_with_a_sequence_of_its_own(model: ServedModel) -> None:
+    x, e = tokens_of(model, "x", "E")
+    run = Run(model, stop=["END"])
+    run.feed(output(x, e))
+    [delta, finished] = [run.take(event) for event in run.completion.cut()]
+    assert (delta.delta.content, delta.sequence) == ("E", 3)
+    assert finished.finished.finish_reason == Reason.FINISH_REASON_TIME_LIMIT
+    assert run.end().choices[0].content == "xE"
+
+
 def test_log_probabilities_ride_with_their_text(model: ServedModel) -> None:
     x, e, t = tokens_of(model, "x", "E", "T")
     run = Run(model, stop=["END"], logprobs=True)
@@ -178,6 +197,8 @@ def test_any_split_of_the_tokens_gives_the_same_answer_with_aligned_log_probabil
         raw = b"".join(logprob.bytes for logprob in choice.choices[0].logprobs)
         assert raw.decode("utf-8", "replace").startswith(choice.choices[0].content.rstrip("�"))
     assert split.choices == whole.choices
+    for completion in (whole, split):
+        completion.usage.ClearField("wasted_tokens")  # those that came together with a match, and behind it
     assert split.usage == whole.usage
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -94,6 +94,7 @@ class Completion:
         self._prompt_token_ids = prompt_token_ids
         self._num_prompt_logprobs = 0
         self._cached_tokens = 0
+        self._wasted_tokens = 0
         self.timeline = Timeline(acceptance.accepted_s, on_tokens=on_tokens)
 
     @property
@@ -117,7 +118,12 @@ class Completion:
             total_tokens=prompt_tokens + completion_tokens,
             cached_prompt_tokens=self._cached_tokens,
             reasoning_tokens=sum(choice.num_reasoning_tokens for choice in self._choices),
+            wasted_tokens=self._wasted_tokens,
         )
+
+    def waste(self, num_tokens: int) -> None:
+        """So many tokens were generated and are dropped."""
+        self._wasted_tokens += num_tokens
 
     @property
     def progress(self) -> Progress:
@@ -201,8 +207,9 @@ class Completion:
         if any(output.prompt_logprobs for output in outputs):
             yield self._prompt_logprobs(outputs)
         for index, run in groupby(outputs, key=attrgetter("index")):
-            if index in self._finished:
-                continue  # what the engine made before it heard of the abort
+            if index in self._finished:  # what the engine made before it heard of the abort
+                self._wasted_tokens += _num_tokens(run)
+                continue
             finished = self._feed(index, run, abort)
             if finished is not None:
                 yield from self._finish(finished)
@@ -215,6 +222,7 @@ class Completion:
             if index in self._finished:
                 continue
             choice.end()
+            self._sequence += 1  # the tokens whose text it held back may have given some of it already
             reason = FinishReason.FINISH_REASON_TIME_LIMIT if choice.match is None else FinishReason.FINISH_REASON_STOP
             yield from self._finish(Finished(index=index, finish_reason=reason, stop_match=choice.match or ""))
 
@@ -260,6 +268,7 @@ class Completion:
             if output.finish_reason is not None and choice.match is None:
                 choice.end()
             if choice.match is not None:
+                self._wasted_tokens += _num_tokens(run)
                 if output.finish_reason is None:
                     abort(index)
                 return Finished(index=index, finish_reason=FinishReason.FINISH_REASON_STOP, stop_match=choice.match)
@@ -296,6 +305,7 @@ class Completion:
             logprobs = output.logprobs[position] if output.logprobs else None
             choice.push(token_id, logprobs, silent=ends and position == last)
             if choice.match is not None:
+                self._wasted_tokens += last - position
                 return
 
     def _engine_finish(self, output: SequenceOutput) -> Finished:
@@ -313,3 +323,7 @@ class Completion:
         """The text of a stop token that is not the end of text."""
         is_end_of_text = token_id in self._model.info.eos_token_ids and not self._request.ignore_eos
         return "" if is_end_of_text else token_text(self._model.tokenizer, token_id)
+
+
+def _num_tokens(outputs: Iterable[SequenceOutput]) -> int:
+    return sum([len(output.token_ids) for output in outputs])

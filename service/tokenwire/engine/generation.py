@@ -1,7 +1,7 @@
 """One live request in the front end: what it asked, how far it has come, and the outputs that are not read yet."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tokenwire.engine.protocol import Abort, Command, FinishReason, GenerationRequest, Resumption, SequenceOutput
@@ -49,7 +49,7 @@ class LiveGeneration:
         """As `Generation.wake`."""
         self._arrived.set()
 
-    def abort(self, index: int | None = None) -> None:
+    def abort(self, index: int | None = None) -> int:
         """As `Generation.abort`."""
         if index is None:
             self.wake()
@@ -57,7 +57,9 @@ class LiveGeneration:
         if dropped and self.is_sent:
             self._send(Abort(self.request_id, index))
         self._close(dropped)
-        self._outputs = [output for output in self._outputs if index is not None and output.index != index]
+        unread = self._outputs
+        self._outputs = [output for output in unread if index is not None and output.index != index]
+        return _num_tokens(unread) - _num_tokens(self._outputs)
 
     def add(self, output: SequenceOutput) -> None:
         """Take an output from a step frame; those of dropped sequences are left out."""
@@ -98,3 +100,7 @@ class LiveGeneration:
             self._num_closed_tokens += len(self._tokens.pop(index))
         if not self._tokens:
             self._forget(self.request_id)
+
+
+def _num_tokens(outputs: Sequence[SequenceOutput]) -> int:
+    return sum([len(output.token_ids) for output in outputs])

@@ -348,10 +348,11 @@ class Generation(Protocol):
         """End a pending `receive()`; harmless where there is none."""
         ...
 
-    def abort(self, index: int | None = None) -> None:
+    def abort(self, index: int | None = None) -> int:
         """Drop one sequence, or all of them (None). Frees their memory within one step; harmless when finished.
 
-        No output of a dropped sequence is received afterwards. After `abort()` of all, the request is forgotten.
+        No output of a dropped sequence is received afterwards; returned is how many tokens had come and were not
+        received. After `abort()` of all, the request is forgotten.
         """
         ...
 

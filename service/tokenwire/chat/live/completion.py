@@ -171,7 +171,7 @@ class LiveCompletion:
         if self._timer is not None:
             self._timer.cancel()
         if self._generation is not None:
-            self._generation.abort()
+            self._completion.waste(self._generation.abort())
         self._place.release()
         self._changed.set()
         self._on_end(self)
@@ -229,15 +229,21 @@ class LiveCompletion:
             outputs = await generation.receive()
             if not outputs or self._log.has_ended:
                 return
-            for event in self._completion.events(outputs, abort=generation.abort):
+            for event in self._completion.events(outputs, abort=self._abort_choice):
                 self._append(event)
             self._place.note(self._completion.progress)
             if self._completion.done:
                 self._complete()
 
+    def _abort_choice(self, index: int) -> None:
+        assert self._generation is not None
+        self._completion.waste(self._generation.abort(index))
+
     def _cut(self) -> None:
         """Its time is over: the choices end with what they have."""
         with self._ending_on_errors():
+            if self._generation is not None:
+                self._completion.waste(self._generation.abort())
             for event in self._completion.cut():
                 self._append(event)
             self._complete()
