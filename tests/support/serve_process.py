@@ -47,6 +47,11 @@ class ServeProcess:
         """Base URL of the REST API, from the banner."""
         return self._address(r"REST +(\S+)")
 
+    @property
+    def metrics_url(self) -> str:
+        """Of the metrics, from the banner."""
+        return self._address(r"metrics +(\S+)")
+
     def wait_until_ready(self, last_line: str = "REST") -> Self:
         """Read the banner up to the line that starts with this word."""
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -12,6 +12,7 @@ app.command("tokenwire.cli.serve:app", name="serve", help="Serve a model.")
 app.command("tokenwire.cli.chat:chat", name="chat", help="Chat with a served model in the terminal.")
 app.command("tokenwire.cli.generate:generate", name="generate", help="Answer one prompt; made for pipes.")
 app.command("tokenwire.cli.keys:app", name="keys", help="Make API keys.")
+app.command("tokenwire.cli.health:health", name="health", help="Say whether a server serves; made for probes.")
 app.command("tokenwire.cli.bench.command:bench", name="bench", help="Measure a server under load.")
 
 
