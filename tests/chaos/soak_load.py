@@ -151,7 +151,7 @@ class SoakLoad:
         content = MessageToDict(case.request)["messages"][0]["content"]
         body = {"model": case.request.model, "stream": True, "max_tokens": 32, "seed": case.request.seed}
         body["messages"] = [{"role": "user", "content": content}]
-        async with self._http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        async with self._http.stream("POST", "/chat/completions", json=body) as answer:
             if answer.status_code != 200:
                 self.failures[f"disconnect: HTTP {answer.status_code}"] += 1
                 return
