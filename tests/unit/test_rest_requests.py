@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from support.json_request import HI, parse, violations
 from tokenwire.errors import ConstraintInvalidError, InvalidRequestError, Violation
 from tokenwire.rest.requests import parse_chat_request
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ExecutionPolicy, ServiceTier
+from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ExecutionPolicy, OnDisconnect, ServiceTier
 
 SCALARS: Mapping[str, tuple[object, ...]] = {
     "temperature": (0, 0.7, 2),
@@ -28,6 +29,7 @@ SCALARS: Mapping[str, tuple[object, ...]] = {
     "parallel_tool_calls": (True, False),
     "prompt_logprobs": (0, 20),
     "user": ("", "somebody"),
+    "request_id": ("", "r-1"),
     "store": (True, False),
 }
 
@@ -35,6 +37,7 @@ SCALARS: Mapping[str, tuple[object, ...]] = {
 COMPOUNDS: Mapping[str, object] = {
     "bad_words": ["x", "y"],
     "chat_template_kwargs": {"enable_thinking": False},
+    "execution_policy": {"time_budget_s": 20, "on_disconnect": "detach"},
     "metadata": {"run": "7"},
     "priority": -5,
     "response_format": {"type": "json_object"},
@@ -60,7 +63,7 @@ def test_a_scalar_of_a_wrong_type_is_refused_by_name(name: str, value: object) -
     assert violations({name: value}) == [(name, "invalid_type")]
 
 
-@pytest.mark.parametrize("name", [name for name in SCALARS if name != "user"])
+@pytest.mark.parametrize("name", [name for name in SCALARS if name not in ("user", "request_id")])
 def test_a_number_or_a_truth_value_is_not_written_as_a_string(name: str) -> None:
     assert violations({name: "1"}) == [(name, "invalid_type")]
 
@@ -101,6 +104,16 @@ def test_a_number_or_a_truth_value_is_not_written_as_a_string(name: str) -> None
         ({"service_tier": "scale"}, "service_tier", "invalid_value"),
         ({"service_tier": 1}, "service_tier", "invalid_type"),
         ({"priority": "high"}, "priority", "invalid_type"),
+        ({"execution_policy": 1}, "execution_policy", "invalid_type"),
+        ({"execution_policy": {"time_budget_s": "1s"}}, "execution_policy.time_budget_s", "invalid_type"),
+        ({"execution_policy": {"time_budget_s": 1e300}}, "execution_policy.time_budget_s", "invalid_value"),
+        ({"execution_policy": {"time_budget_s": float("nan")}}, "execution_policy.time_budget_s", "invalid_value"),
+        ({"execution_policy": {"on_disconnect": "x"}}, "execution_policy.on_disconnect", "invalid_value"),
+        (
+            {"execution_policy": {"on_deadline": "return_partial"}},
+            "execution_policy.on_deadline",
+            "unsupported_parameter",
+        ),
         ({"bad_words": "x"}, "bad_words", "invalid_type"),
         ({"bad_words": ["x", 1]}, "bad_words[1]", "invalid_type"),
         ({"chat_template_kwargs": "{}"}, "chat_template_kwargs", "invalid_type"),
@@ -147,6 +160,18 @@ def test_what_the_api_has_no_place_for_passes_through() -> None:
     assert list(message.bad_words) == ["x", "y"]
     assert message.execution_policy == ExecutionPolicy(priority=-5)
     assert message.chat_template_kwargs == '{"b":[1,2.5,null],"a":"ü"}'
+
+
+def test_times_of_the_execution_policy_are_seconds() -> None:
+    body = {"max_queue_time_s": 1.5, "time_budget_s": 20, "retain_for_s": 0.25, "on_disconnect": "detach", "x": 1}
+    parsed = parse(execution_policy=body)
+    assert parsed.message.execution_policy == ExecutionPolicy(
+        max_queue_time=Duration(seconds=1, nanos=500_000_000),
+        time_budget=Duration(seconds=20),
+        retain_for=Duration(nanos=250_000_000),
+        on_disconnect=OnDisconnect.ON_DISCONNECT_DETACH,
+    )
+    assert parsed.ignored_fields == ("execution_policy.x",)
 
 
 @pytest.mark.parametrize("tier", ["auto", "default", "flex", "priority"])
@@ -221,6 +246,7 @@ def test_fields_that_nobody_knows_are_listed_by_path() -> None:
         ({}, "response_format.json_schema.schema", "response_format.json_schema.schema"),
         ({}, "response_format.choice.options[2]", "response_format.choice[2]"),
         ({}, "execution_policy.priority", "priority"),
+        ({}, "execution_policy.time_budget", "execution_policy.time_budget_s"),
         ({}, "metadata[execution_policy.priority]", "metadata[execution_policy.priority]"),
     ],
 )
@@ -250,6 +276,6 @@ def test_every_field_of_the_contract_can_be_set_from_json() -> None:
     body = {**{name: values[-1] for name, values in SCALARS.items()}, **special, **COMPOUNDS}
     parsed = parse_chat_request(json.loads(json.dumps(body)))
     fields = {field.name for field in ChatCompletionRequest.DESCRIPTOR.fields}
-    assert fields - set(body) == {"execution_policy"}
+    assert fields == set(body) - {"priority"}
     assert parsed.message.execution_policy.priority == COMPOUNDS["priority"]
     assert parsed.ignored_fields == ()

@@ -14,6 +14,7 @@ _FORMS = tuple(
         (r"^tool_choice\.(mode|choice)", "tool_choice"),
         (r"^response_format\.choice\.options", "response_format.choice"),
         (r"^execution_policy\.priority", "priority"),
+        (r"^execution_policy\.(max_queue_time|time_budget|retain_for)", r"execution_policy.\1_s"),
     )
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tokenwire.errors import InvalidRequestError
+from tokenwire.rest.execution_policy import read_execution_policy
 from tokenwire.rest.json_names import in_json_terms
 from tokenwire.rest.json_reader import JsonReader, ScalarReader, enum_words, scalar_readers, set_field, shown
 from tokenwire.rest.messages import read_messages
@@ -148,6 +149,7 @@ def _read_priority(reader: JsonReader, value: object, request: ChatCompletionReq
 
 _COMPOUND_FIELDS: Mapping[str, Callable[[JsonReader, object, ChatCompletionRequest], None]] = {
     "bad_words": _read_bad_words,
+    "execution_policy": read_execution_policy,
     "logit_bias": _read_logit_bias,
     "messages": read_messages,
     "metadata": _read_metadata,

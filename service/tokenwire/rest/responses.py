@@ -23,6 +23,7 @@ FINISH_REASONS: Mapping[FinishReason.ValueType, str] = {
     FinishReason.FINISH_REASON_STOP: "stop",
     FinishReason.FINISH_REASON_LENGTH: "length",
     FinishReason.FINISH_REASON_TOOL_CALLS: "tool_calls",
+    FinishReason.FINISH_REASON_TIME_LIMIT: "length",
 }
 _MINUS_INFINITY = -9999.0  # JSON has no infinity; this is the value that the OpenAI API uses for it
 
