@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from tokenwire.engine.scheduling.chunks import StepPlan
 from tokenwire.engine.scheduling.squeeze import Squeeze
 
 REQUESTS = mixed_requests()[::2]
-TIGHT = {"max_running": 40, "max_step_tokens": 140}
+TIGHT: dict[str, Any] = {"max_running": 40, "max_step_tokens": 140}
 
 
 class CrampedRunner(ModelRunner):

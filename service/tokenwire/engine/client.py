@@ -59,28 +59,16 @@ class EngineProcess:
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
         """Start the process and wait until it accepts requests. Raises `EngineStartError`."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # as for the front end, a file of the working folder is no module, whatever its name
-                *self._program,
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=DEVNULL,
-                env={
-                    **OPENMP_ENVIRONMENT,
-                    **os.environ,
-                    **GRAMMAR_ENVIRONMENT,
-                    "TQDM_DISABLE": "1",  # the engine reports its own progress
-                },
-            )
-        self._on_progress = on_progress
         self._info = asyncio.get_running_loop().create_future()
-        self._link = await FrameLink.open(ours, self._take, self._end)
-        self._link.send(self._options)
+        self._on_progress = on_progress
         try:
+            await self._spawn(theirs)
+            self._link = await FrameLink.open(ours, self._take, self._end)
+            self._link.send(self._options)
             return await self._ready(self._info)
         except BaseException:  # a cancelled start, too, must leave no process
+            if self._link is None:
+                ours.close()
             await self.stop()
             raise
 
@@ -118,6 +106,23 @@ class EngineProcess:
         await _wait_or_kill(self._process, STOP_TIMEOUT_S)
         return _how_it_ended(self._process)
 
+    async def _spawn(self, theirs: socket.socket) -> None:
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # as for the front end, a file of the working folder is no module, whatever its name
+                *self._program,
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=DEVNULL,
+                env={
+                    **OPENMP_ENVIRONMENT,
+                    **os.environ,
+                    **GRAMMAR_ENVIRONMENT,
+                    "TQDM_DISABLE": "1",  # the engine reports its own progress
+                },
+            )
+
     async def _ready(self, info: asyncio.Future[EngineInfo]) -> EngineInfo:
         try:
             ready = await info
@@ -148,6 +153,7 @@ class EngineProcess:
             return
         if isinstance(outcome, Exception):
             self._info.set_exception(outcome)
+            self._info.exception()  # a start that was cancelled does not look
         else:
             self._info.set_result(outcome)
 
