@@ -28,9 +28,10 @@ from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
 from tokenwire.chat.quota_meter import Charge, QuotaMeter
 from tokenwire.chat.store import CompletionStore
 from tokenwire.chat.time_limits import TimeLimits
-from tokenwire.chat.validation.limits import MAX_N
+from tokenwire.chat.validation.limits import MAX_N, MAX_TOKEN_IDS
 from tokenwire.chat.validation.request import MISSING_MODEL, check_token_id, validate
-from tokenwire.chat.validation.rules import missing
+from tokenwire.chat.validation.rules import check_count, missing
+from tokenwire.chat.validation.sizes import check_text, max_text_bytes
 from tokenwire.chat.validation.targets import check_cancel, check_resume
 from tokenwire.engine.protocol import Engine, EngineState, GenerationRequest
 from tokenwire.errors import (
@@ -357,7 +358,10 @@ class ChatService:
 
     def tokenize(self, request: TokenizeRequest, *, caller: Caller = ANYONE) -> TokenizeResponse:
         """Turn text into tokens."""
-        tokenizer = self._named(request.model, caller).tokenizer
+        model = self._named(request.model, caller)
+        if violations := list(check_text("text", request.text, max_text_bytes(model.info.context_length))):
+            raise InvalidRequestError(violations)
+        tokenizer = model.tokenizer
         ids = tokenizer.encode_text(request.text, add_special_tokens=request.add_special_tokens)
         return TokenizeResponse(token_ids=ids, token_bytes=map(tokenizer.token_bytes, ids))
 
@@ -366,9 +370,12 @@ class ChatService:
         model = self._named(request.model, caller)
         size = model.info.vocabulary_size
         violations = [
-            violation
-            for index, token_id in enumerate(request.token_ids)
-            for violation in check_token_id(f"token_ids[{index}]", token_id, size)
+            *check_count("token_ids", len(request.token_ids), MAX_TOKEN_IDS, "token ids"),
+            *(
+                violation
+                for index, token_id in enumerate(request.token_ids[:MAX_TOKEN_IDS])
+                for violation in check_token_id(f"token_ids[{index}]", token_id, size)
+            ),
         ]
         if violations:
             raise InvalidRequestError(violations)
@@ -407,6 +414,7 @@ class ChatService:
             vocabulary_size=self._model.info.vocabulary_size,
             max_n=self._max_n,
             max_retain_s=self._retention.max_s,
+            max_text_bytes=max_text_bytes(self._model.info.context_length),
         )
         if request.ByteSize() < LONG_REQUEST_BYTES:
             check()

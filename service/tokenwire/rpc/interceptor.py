@@ -15,6 +15,7 @@ from tokenwire.chat.caller import CURRENT, Caller
 from tokenwire.errors import InternalError, MalformedMessageError, TokenwireError
 from tokenwire.request_id import REQUEST_ID_HEADER, request_id_of
 from tokenwire.rpc.status import RpcStatus, status_of
+from tokenwire.rpc.wire_size import SMALL_MESSAGE_BYTES, check_wire_size, request_shape
 from tokenwire.security.access import ANYBODY, Access
 
 _log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(requests: object, context: Context) -> Message:
             try:
-                answer: Message = await behavior(await self._request(handler, context), context)
+                answer: Message = await behavior(await self._request(handler, method, context), context)
                 return answer
             except Exception as error:  # every error of a handler ends here; cancellation is not an Exception
                 status = _status(error, method)
@@ -75,7 +76,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(requests: object, context: Context) -> None:
             try:
-                events: AsyncGenerator[Message, None] = behavior(await self._request(handler, context), context)
+                events: AsyncGenerator[Message, None] = behavior(await self._request(handler, method, context), context)
                 async with aclosing(events):
                     async for event in events:
                         await context.write(event)
@@ -90,7 +91,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _request(self, handler: Handler, context: Context) -> Message:
+    async def _request(self, handler: Handler, method: str, context: Context) -> Message:
         """Find out who calls, then receive and parse the request."""
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         request_id = request_id_of(headers)
@@ -108,6 +109,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             raise MalformedMessageError(f"the request must arrive within {limit}; it has not") from None
         if data is grpc.aio.EOF:
             raise MalformedMessageError("the call has no request")
+        if len(data) > SMALL_MESSAGE_BYTES:
+            await asyncio.to_thread(check_wire_size, data, request_shape(method))
         return _parse(handler, data)
 
 

@@ -94,6 +94,9 @@ def _check_options(choice: ChoiceFormat) -> Iterator[Violation]:
     if not options:
         yield Violation(field, f"`{field}` must have at least 1 text; got 0", "empty_array")
     yield from check_count(field, len(options), MAX_CHOICE_OPTIONS, "texts")
+    if (size := sum(len(option.encode()) for option in options)) > MAX_SCHEMA_BYTES:
+        description = f"`{field}` must have at most {MAX_SCHEMA_BYTES} bytes together; got {size}"
+        yield Violation(field, description, "string_above_max_length")
     if len(set(options)) < len(options):
         yield Violation(field, f"`{field}` must have different texts; got one of them twice")
     for index, option in enumerate(options[:MAX_CHOICE_OPTIONS]):

@@ -12,12 +12,14 @@ from tokenwire.chat.validation.limits import (
     MAX_BAD_WORDS,
     MAX_LOGIT_BIAS,
     MAX_STOP,
+    MAX_STOP_LENGTH,
     MAX_STOP_TOKEN_IDS,
     MAX_TOP_LOGPROBS,
 )
 from tokenwire.chat.validation.messages import check_messages
 from tokenwire.chat.validation.policy import check_execution
 from tokenwire.chat.validation.rules import check_count, missing
+from tokenwire.chat.validation.sizes import MIN_TEXT_BYTES, check_sizes
 from tokenwire.chat.validation.targets import check_request_id
 from tokenwire.chat.validation.tools import check_tools
 from tokenwire.errors import InvalidRequestError, Violation
@@ -70,13 +72,21 @@ RANGES = {
 """The optional numbers of a request whose range does not depend on the server."""
 
 
-def validate(request: ChatCompletionRequest, *, vocabulary_size: int, max_n: int, max_retain_s: float) -> None:
+def validate(
+    request: ChatCompletionRequest,
+    *,
+    vocabulary_size: int,
+    max_n: int,
+    max_retain_s: float,
+    max_text_bytes: int = MIN_TEXT_BYTES,
+) -> None:
     """Raise `InvalidRequestError` with every violation, if there is one.
 
     What depends on the length of the prompt is checked by `tokenwire.chat.parameters`.
     """
     violations = [
         *([] if request.model else [MISSING_MODEL]),
+        *check_sizes(request, max_text_bytes),
         *check_messages(request.messages),
         *check_tools(request),
         *check_template_kwargs(request.chat_template_kwargs),
@@ -111,8 +121,12 @@ def _check_numbers(request: ChatCompletionRequest, max_n: int) -> Iterator[Viola
 def _check_stop(request: ChatCompletionRequest) -> Iterator[Violation]:
     yield from check_count("stop", len(request.stop), MAX_STOP, "strings")
     for index, stop in enumerate(request.stop[:MAX_STOP]):
+        field = f"stop[{index}]"
         if not stop:
-            yield Violation(f"stop[{index}]", f"`stop[{index}]` must not be empty; got ''")
+            yield Violation(field, f"`{field}` must not be empty; got ''")
+        elif len(stop) > MAX_STOP_LENGTH:
+            description = f"`{field}` must have at most {MAX_STOP_LENGTH} characters; got {len(stop)}"
+            yield Violation(field, description, "string_above_max_length")
 
 
 def _check_bad_words(request: ChatCompletionRequest) -> Iterator[Violation]:
