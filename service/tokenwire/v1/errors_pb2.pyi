@@ -41,7 +41,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 7
     """UNAVAILABLE, before any work: the server is shutting down; with `google.rpc.RetryInfo`."""
     ERROR_REASON_ENGINE_FAULT: _ErrorReason.ValueType  # 8
-    """INTERNAL: the engine failed. Metadata: `completion_id`."""
+    """INTERNAL: the engine failed. Metadata: `completion_id`, `tokens_emitted`."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 9
     """INTERNAL: a defect of the server. Its log has the details."""
     ERROR_REASON_CONSTRAINT_INVALID: _ErrorReason.ValueType  # 10
@@ -105,7 +105,7 @@ ERROR_REASON_MODEL_LOADING: ErrorReason.ValueType  # 6
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 7
 """UNAVAILABLE, before any work: the server is shutting down; with `google.rpc.RetryInfo`."""
 ERROR_REASON_ENGINE_FAULT: ErrorReason.ValueType  # 8
-"""INTERNAL: the engine failed. Metadata: `completion_id`."""
+"""INTERNAL: the engine failed. Metadata: `completion_id`, `tokens_emitted`."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 9
 """INTERNAL: a defect of the server. Its log has the details."""
 ERROR_REASON_CONSTRAINT_INVALID: ErrorReason.ValueType  # 10
