@@ -87,6 +87,8 @@ class LiveCompletion:
         self._on_heartbeat = on_heartbeat
         self._limits = limits
         self._readers: set[Reader] = set()
+        self._awaits_reader = True
+        """The first reader is still to come."""
         self._is_driven = False
         self._driver: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -134,6 +136,7 @@ class LiveCompletion:
         position = self._log.position_after(after_sequence)
         reader = Reader(position, last_sequence=max(after_sequence, 0), on_slow=on_slow)
         self._readers.add(reader)
+        self._awaits_reader = False
         ticker = Ticker(lambda: self._look_after(reader), every_s=self._limits.look_s)
         try:
             while (event := await self._next(reader)) is not None:
@@ -151,11 +154,13 @@ class LiveCompletion:
 
     def forget(self) -> None:
         """No reader will come any more: keep the events for those that are here."""
-        self._keeps = False
+        self._keeps = self._awaits_reader = False
         self.drop_read()
 
     def drop_read(self) -> None:
-        """Drop the events that all readers have had, or all of them where nobody reads."""
+        """Drop the events that all readers have had, or all of them where nobody reads any more."""
+        if self._awaits_reader:
+            return
         self._log.drop_until(min((reader.position for reader in self._readers), default=self._log.end))
 
     def cancel(self) -> None:

@@ -10,8 +10,14 @@ from tokenwire.v1.chat_pb2 import ChatCompletionEvent
 MAX_MERGED_BYTES = 64 * 1024
 """Deltas that are merged for a reader stay below about this, far from the 4 MiB that clients take by default."""
 
-EVENT_OVERHEAD_BYTES = 256
-"""What an event takes beside its bytes on the wire, roughly."""
+MESSAGE_OVERHEAD_BYTES = 900
+"""What an event of a live log takes beside its bytes on the wire: measured, a delta with a short text."""
+
+PACKED_OVERHEAD_BYTES = 48
+"""The same of an event of a log that has ended: only its bytes are kept, for hardly anybody reads it again."""
+
+Kept = ChatCompletionEvent | bytes
+"""An event of a live log, or of one that has ended."""
 
 
 class EventLog:
@@ -19,7 +25,7 @@ class EventLog:
 
     def __init__(self, *, on_growth: Callable[[int], None] = lambda num_bytes: None) -> None:
         """`on_growth` is told the bytes that each event takes, and, below zero, those of dropped ones."""
-        self._events: deque[ChatCompletionEvent] = deque()
+        self._events: deque[Kept] = deque()
         self._first = 0  # position of the first one that is kept
         self._num_bytes = 0
         self._dropped_sequence = -1
@@ -41,7 +47,7 @@ class EventLog:
     @property
     def last_sequence(self) -> int:
         """Of the last event that was appended; -1 before the first."""
-        return self._events[-1].sequence if self._events else self._dropped_sequence
+        return _read(self._events[-1]).sequence if self._events else self._dropped_sequence
 
     def append(self, event: ChatCompletionEvent) -> None:
         """Add an event; its sequence is higher than those before it."""
@@ -52,6 +58,8 @@ class EventLog:
         """No more events will come."""
         self.has_ended = True
         self.error = error
+        self._events = deque(kept if isinstance(kept, bytes) else kept.SerializeToString() for kept in self._events)
+        self._grow(self.bytes_after(0) - self._num_bytes)
 
     def next(self, position: int) -> tuple[ChatCompletionEvent, int] | None:
         """The event at a position, merged with deltas of the same choice right behind it, and the position after them.
@@ -75,8 +83,8 @@ class EventLog:
             raise ResumeWindowError(after_sequence=sequence, first_sequence=self._first_sequence())
         if sequence == self._dropped_sequence:
             return self._first
-        for index, event in enumerate(self._events):
-            if event.sequence == sequence:
+        for index, kept in enumerate(self._events):
+            if _read(kept).sequence == sequence:
                 return self._first + index + 1
         raise InvalidRequestError(
             [
@@ -90,18 +98,20 @@ class EventLog:
 
     def bytes_after(self, position: int) -> int:
         """What the events from a position on take."""
-        return sum(_size(event) for event in islice(self._events, max(position - self._first, 0), None))
+        return sum(_size(kept) for kept in islice(self._events, max(position - self._first, 0), None))
 
     def drop_until(self, position: int) -> None:
         """Forget the events before a position."""
+        dropped: Kept | None = None
         while self._first < position and self._events:
-            event = self._events.popleft()
+            dropped = self._events.popleft()
             self._first += 1
-            self._dropped_sequence = event.sequence
-            self._grow(-_size(event))
+            self._grow(-_size(dropped))
+        if dropped is not None:
+            self._dropped_sequence = _read(dropped).sequence
 
     def _first_sequence(self) -> int:
-        return self._events[0].sequence if self._events else self._dropped_sequence + 1
+        return _read(self._events[0]).sequence if self._events else self._dropped_sequence + 1
 
     def _grow(self, num_bytes: int) -> None:
         self._num_bytes += num_bytes
@@ -109,12 +119,12 @@ class EventLog:
 
     def _run(self, index: int) -> list[ChatCompletionEvent]:
         """The event there, and the deltas that can be merged with it."""
-        first = self._events[index]
+        first = _read(self._events[index])
         run = [first]
         if index + 1 == len(self._events) or not first.HasField("delta"):
             return run
         num_bytes = first.ByteSize()
-        for event in islice(self._events, index + 1, None):
+        for event in map(_read, islice(self._events, index + 1, None)):
             num_bytes += event.ByteSize()
             if num_bytes > MAX_MERGED_BYTES or not event.HasField("delta") or event.delta.index != first.delta.index:
                 break
@@ -122,8 +132,12 @@ class EventLog:
         return run
 
 
-def _size(event: ChatCompletionEvent) -> int:
-    return event.ByteSize() + EVENT_OVERHEAD_BYTES
+def _read(kept: Kept) -> ChatCompletionEvent:
+    return ChatCompletionEvent.FromString(kept) if isinstance(kept, bytes) else kept
+
+
+def _size(kept: Kept) -> int:
+    return len(kept) + PACKED_OVERHEAD_BYTES if isinstance(kept, bytes) else kept.ByteSize() + MESSAGE_OVERHEAD_BYTES
 
 
 def _merged(run: list[ChatCompletionEvent]) -> ChatCompletionEvent:
