@@ -16,6 +16,9 @@ from tokenwire.rpc.orca import ORCA_KEY, load_report
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
+REPORT_AGE_S = 0.1
+"""A load report is at most so old."""
+
 _PACKAGE = "/tokenwire.v1."
 _CHAT = "/tokenwire.v1.ChatService/"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -28,6 +31,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """`load` gives what the trailers of the chat calls report."""
         self._observers = observers
         self._load = load
+        self._report: tuple[float, bytes] = (-REPORT_AGE_S, b"")
 
     async def intercept_service(
         self,
@@ -51,11 +55,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = Call(method=method.removeprefix(_PACKAGE))
             CALL.set(call)
             if method.startswith(_CHAT):
-                self._report(context)  # for an end by `abort`, which sends what is set until then
+                self._add_report(context)  # for an end by `abort`, which sends what is set until then
             try:
                 answer = await behavior(request, context)
                 if method.startswith(_CHAT):
-                    self._report(context)
+                    self._add_report(context)
                 return answer
             except asyncio.CancelledError:
                 time_left_s = context.time_remaining()
@@ -70,6 +74,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _report(self, context: Context) -> None:
+    def _add_report(self, context: Context) -> None:
+        """Under a flood of calls one report does for many: the estimate of the wait is not for nothing."""
+        now_s = time.monotonic()
+        if now_s - self._report[0] >= REPORT_AGE_S:
+            self._report = (now_s, load_report(self._load()))
         others = (entry for entry in context.trailing_metadata() or () if entry[0] != ORCA_KEY)
-        context.set_trailing_metadata((*others, (ORCA_KEY, load_report(self._load()))))
+        context.set_trailing_metadata((*others, (ORCA_KEY, self._report[1])))
