@@ -1,11 +1,10 @@
 """Requests of one priority that wait for their turn, in fair order."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
 from operator import attrgetter
 
 from tokenwire.chat.admission.place import Place
-from tokenwire.chat.admission.service_counters import ServiceCounters
+from tokenwire.chat.admission.service_counters import INPUT_TOKEN, OUTPUT_TOKEN, ServiceCounters
 from tokenwire.chat.admission.tenant import Tenant
 
 _DUE = attrgetter("due_s", "order")
@@ -21,6 +20,7 @@ class Line:
         self._keys = ServiceCounters()
         self._users: dict[str, ServiceCounters] = {}
         self._waiting: dict[str, dict[str, list[Place]]] = {}  # by key, by user, in order
+        self._sizes: dict[str, int] = {}  # requests by key
         self.num_requests = 0
         self.num_choices = 0
         self.prompt_tokens = 0
@@ -32,12 +32,14 @@ class Line:
         if key_id not in self._waiting:
             self._keys.begin_waiting(key_id)
             self._waiting[key_id] = {}
+            self._sizes[key_id] = 0
             self._users.setdefault(key_id, ServiceCounters())
         users = self._waiting[key_id]
         if user not in users:
             self._users[key_id].begin_waiting(user)
             users[user] = []
         insort(users[user], place, key=_DUE)
+        self._sizes[key_id] += 1
         self._count(place, 1)
 
     def remove(self, place: Place) -> None:
@@ -45,11 +47,12 @@ class Line:
         key_id, user = place.tenant
         own = self._waiting[key_id][user]
         del own[bisect_left(own, _DUE(place), key=_DUE)]
+        self._sizes[key_id] -= 1
         if not own:
             del self._waiting[key_id][user]
             self._users[key_id].end_waiting(user)
         if not self._waiting[key_id]:
-            del self._waiting[key_id]
+            del self._waiting[key_id], self._sizes[key_id]
             self._keys.end_waiting(key_id)
         self._count(place, -1)
 
@@ -68,33 +71,19 @@ class Line:
         """About how many requests begin before one that waits, or that would wait, if all are of mean size."""
         key_id, user = place.tenant
         users = self._waiting.get(key_id, {})
-        own = bisect_left(users.get(user, []), _DUE(place), key=_DUE)
+        own: float = bisect_left(users.get(user, []), _DUE(place), key=_DUE)
         cost = self._mean_cost()
-        sizes = [(name, len(places)) for name, places in users.items()]
-        counters = self._users.get(key_id, ServiceCounters())
-        in_key = _num_before(user, own, sizes, counters, cost)
-        sizes = [(name, sum(map(len, users.values()))) for name, users in self._waiting.items()]
-        return _num_before(key_id, in_key, sizes, self._keys, cost)
+        if users:
+            sizes = {name: len(places) for name, places in users.items()}
+            own = self._users[key_id].num_before(user, own, sizes=sizes, cost=cost)
+        return self._keys.num_before(key_id, own, sizes=self._sizes, cost=cost)
 
     def _mean_cost(self) -> float:
-        return (self.prompt_tokens + 2 * self.answer_tokens) / max(self.num_requests, 1)
+        cost = INPUT_TOKEN * self.prompt_tokens + OUTPUT_TOKEN * self.answer_tokens
+        return max(1.0, cost / max(self.num_requests, 1))
 
     def _count(self, place: Place, sign: int) -> None:
         self.num_requests += sign
         self.num_choices += sign * place.num_choices
         self.prompt_tokens += sign * place.demand.prompt_tokens
         self.answer_tokens += sign * place.num_choices * place.expected_answer
-
-
-def _num_before(
-    name: str, own: float, sizes: Iterable[tuple[str, int]], counters: ServiceCounters, cost: float
-) -> float:
-    """Requests before one that has `own` of the same name before it. The others are served until they have had as much
-    as it will have had by then."""
-    service = counters.of(name) + own * cost
-    others = (
-        min(size, max(0.0, (service - counters.of(other)) / max(cost, 1.0) + 1))
-        for other, size in sizes
-        if other != name
-    )
-    return own + sum(others)

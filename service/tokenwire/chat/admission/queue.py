@@ -1,6 +1,7 @@
 """The queue before the engine: who may come in, whose turn it is, how long one waits. Pure logic, without a clock."""
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import count, islice
 from math import ceil
 
@@ -42,8 +43,11 @@ class Queue:
     request that is more urgent than what runs goes at once, and the engine makes room for it.
     """
 
-    def __init__(self, *, max_choices: int, max_tokens: int, max_running: int) -> None:
-        """`max_choices` and `max_tokens` bound all that waits or runs; `max_running` is that of the engine."""
+    def __init__(
+        self, *, max_choices: int, max_tokens: int, max_running: int, delay_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """`max_choices` and `max_tokens` bound all that waits or runs; `max_running` is that of the engine; `delay_s`
+        tells how long it will be until the engine works again, 0 while it does."""
         self.choices = Capacity(max_choices)
         self.tokens = Capacity(max_tokens)
         self.answers = AnswerLength()
@@ -53,6 +57,8 @@ class Queue:
         self._lines: dict[int, Line] = {}  # by priority
         self._in_flight: dict[Place, None] = {}  # in order
         self._running: Counter[int] = Counter()  # live choices in flight, by priority
+        self._delay_s = delay_s
+        self._newest: tuple[EngineLoad, int, float | None] | None = None
 
     @property
     def num_waiting(self) -> int:
@@ -136,6 +142,18 @@ class Queue:
 
         Without a place: one that enters now, of priority 0, behind all others of this priority.
         """
+        if place is not None:
+            return self._wait_s(place, load)
+        # Every refusal asks for it: once for each step of the engine will do.
+        if self._newest is None or self._newest[0] is not load or self._newest[1] != self.choices.held:
+            self._newest = (load, self.choices.held, self._wait_s(None, load))
+        return self._newest[2]
+
+    def retry_after_s(self, *, load: EngineLoad) -> float:
+        """When one who was refused may come again: when the newest of those who wait begins."""
+        return min(max(self.wait_s(load=load) or 0.0, _LEAST_RETRY_S), _MOST_RETRY_S)
+
+    def _wait_s(self, place: Place | None, load: EngineLoad) -> float | None:
         priority = 0 if place is None else place.demand.priority
         choices, prompt_tokens, answer_tokens = self._before(place, priority)
         slots = self._max_running
@@ -153,11 +171,8 @@ class Queue:
             mean_answer=self.answers.mean,
             next_answer=max(1.0, mean_next),
         )
-        return wait_s(ahead, load, slots=slots)
-
-    def retry_after_s(self, *, load: EngineLoad) -> float:
-        """When one who was refused may come again: when the newest of those who wait begins."""
-        return min(max(self.wait_s(load=load) or 0.0, _LEAST_RETRY_S), _MOST_RETRY_S)
+        estimate = wait_s(ahead, load, slots=slots)
+        return None if estimate is None else estimate + self._delay_s()
 
     def _before(self, place: Place | None, priority: int) -> tuple[float, float, float]:
         """Choices, prompt tokens and answer tokens of what waits and begins before it."""

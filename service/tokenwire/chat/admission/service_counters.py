@@ -1,5 +1,7 @@
 """How much service each of several has had, to serve the one with the least next: virtual token counters."""
 
+from collections.abc import Mapping
+
 INPUT_TOKEN, OUTPUT_TOKEN = 1, 2
 """Weights of the service. A generated token costs more than one of a prompt, which is computed among many."""
 
@@ -43,9 +45,19 @@ class ServiceCounters:
         if name in self._service:
             self._service[name] += service
 
-    def of(self, name: str) -> float:
-        """What it has had; of one that waits for nothing, what it would begin with."""
-        return self._service[name] if name in self._waiting else max(self._service.get(name, 0.0), self._level)
+    def num_before(self, name: str, own: float, *, sizes: Mapping[str, int], cost: float) -> float:
+        """About how many requests begin before one with `own` of the same name before it, if each costs `cost`.
+
+        `sizes` has how many of each name wait. Others are served until they have had what it will have had by then.
+        """
+        service = self._service
+        begin = service[name] if name in self._waiting else max(service.get(name, 0.0), self._level)
+        until = begin + own * cost
+        before = own
+        for other, size in sizes.items():
+            if other != name and (ahead := (until - service[other]) / cost + 1) > 0:
+                before += size if size < ahead else ahead
+        return before
 
     def _forget(self) -> None:
         """Those that wait for nothing and have had the least: they would be lifted anyway."""
