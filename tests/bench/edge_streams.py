@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -59,13 +59,14 @@ class Seen:
 class Gate:
     """Opens when all streams have had text."""
 
-    def __init__(self, streams: int) -> None:
-        self._waiting = set(range(streams))
+    def __init__(self, streams: Iterable[int], read: "Read") -> None:
+        self._waiting = set(streams)
+        self._read = read
         self.opened = asyncio.Event()
 
     def note(self, stream: int, chunks: Chunks) -> None:
-        """Something has come. The first message has no text."""
-        if stream in self._waiting and len(chunks) >= 2:
+        """Something has come."""
+        if stream in self._waiting and self._read(0.0, chunks).texts:
             self._waiting.discard(stream)
             if not self._waiting:
                 self.opened.set()
@@ -89,15 +90,15 @@ def read_http2(target: str, streams: int, seconds: float) -> Seen:
     _say_ready()
     sent_s = time.monotonic()
     chunks: dict[int, Chunks] = {s: [] for s in reader.call(PATH, [request(TOKENS).SerializeToString()] * streams)}
+    gate = Gate(chunks, read_http2_chunks)
     began_s = 0.0
-    waiting = set(chunks)
     while not began_s or time.monotonic() < began_s + seconds:
         for stream, data in reader.read():
             assert data is not None, "a stream ended"
             chunks[stream].append((time.monotonic(), data))
-            if waiting and len(chunks[stream]) >= 2:
-                waiting.discard(stream)
-        if not waiting and not began_s:
+            if not began_s:
+                gate.note(stream, chunks[stream])
+        if gate.opened.is_set() and not began_s:
             began_s = time.monotonic()
             print("running", flush=True)
     ended_s = time.monotonic()
@@ -117,7 +118,7 @@ async def read_tasks(follow: Follow, read: Read, *, streams: int, seconds: float
     await follow(8, [], lambda: None)
     _say_ready()
     sent_s = time.monotonic()
-    gate = Gate(streams)
+    gate = Gate(range(streams), read)
     chunks: list[Chunks] = [[] for _ in range(streams)]
     tasks = [asyncio.create_task(follow(TOKENS, seen, partial(gate.note, i, seen))) for i, seen in enumerate(chunks)]
     await asyncio.wait_for(gate.opened.wait(), WAIT_S)
@@ -176,7 +177,7 @@ def follow_rest(target: str) -> Follow:
 def read_grpc(sent_s: float, seen: Chunks) -> Stream:
     events = [(when_s, ChatCompletionEvent.FromString(data)) for when_s, data in seen]
     texts = [(when_s, len(event.delta.content)) for when_s, event in events if event.delta.content]
-    return Stream(events[0][1].started.id, sent_s, texts)
+    return Stream(events[0][1].started.id if events else "", sent_s, texts)
 
 
 def read_http2_chunks(sent_s: float, seen: Chunks) -> Stream:

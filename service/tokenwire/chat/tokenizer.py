@@ -52,6 +52,7 @@ class ChatTokenizer:
         self._prefix_ids, self._suffix_ids = self._surroundings()
         decoder = json.loads(self._backend.to_str())["decoder"]
         self._bytes, self.leading_spaces = _token_table(self._backend, vocabulary_size, decoder)
+        self._text_bytes = [b"" if token_id in self._special else raw for token_id, raw in enumerate(self._bytes)]
 
     @property
     def sha256(self) -> str:
@@ -96,6 +97,10 @@ class ChatTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of a token of the vocabulary; none where the tokenizer knows no such token."""
         return self._bytes[token_id]
+
+    def text_bytes(self, token_ids: Iterable[int]) -> bytes:
+        """The bytes of tokens of the vocabulary without the special ones, joined."""
+        return b"".join(map(self._text_bytes.__getitem__, token_ids))
 
     def decode(self, token_ids: Iterable[int], *, skip_special_tokens: bool) -> str:
         """The text of tokens; U+FFFD stands for bytes that are not UTF-8."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tokenwire.engine.protocol import Abort, Command, FinishReason, GenerationRequest, Resumption, SequenceOutput
+from tokenwire.engine.turns import Turns
 from tokenwire.errors import EngineFaultError
 
 
@@ -15,7 +16,12 @@ class LiveGeneration:
     """
 
     def __init__(
-        self, request: GenerationRequest, *, send: Callable[[Command], None], forget: Callable[[str], None]
+        self,
+        request: GenerationRequest,
+        *,
+        send: Callable[[Command], None],
+        forget: Callable[[str], None],
+        turns: Turns,
     ) -> None:
         """`send` takes commands to the engine process of the moment; `forget` is called once no sequence is open."""
         self.request_id = request.request_id
@@ -31,8 +37,12 @@ class LiveGeneration:
         self._newest: SequenceOutput | None = None
         self._send = send
         self._forget = forget
+        self._turns = turns
         self._outputs: list[SequenceOutput] = []
+        self._run_index: int | None = None  # choice of the last output, where that is nothing but tokens
+        self._run: list[int] = []  # what more of the kind has come behind it: a few steps a message are the rule
         self._arrived = asyncio.Event()
+        self._was_read = False
         self._failure: EngineFaultError | None = None
 
     async def receive(self) -> tuple[SequenceOutput, ...]:
@@ -40,6 +50,9 @@ class LiveGeneration:
         if not self._outputs and self._failure is None:
             self._arrived.clear()
             await self._arrived.wait()
+        await self._turns.take(is_first=not self._was_read)
+        self._was_read = True
+        self._join_run()
         if not self._outputs and self._failure is not None:
             raise self._failure
         outputs, self._outputs = tuple(self._outputs), []
@@ -57,6 +70,7 @@ class LiveGeneration:
         if dropped and self.is_sent:
             self._send(Abort(self.request_id, index))
         self._close(dropped)
+        self._join_run()
         unread = self._outputs
         self._outputs = [output for output in unread if index is not None and output.index != index]
         return _num_tokens(unread) - _num_tokens(self._outputs)
@@ -67,10 +81,15 @@ class LiveGeneration:
         if tokens is None or output.finish_reason is FinishReason.ABORTED:
             return
         tokens += output.token_ids
-        if output.prompt_logprobs:
-            self._num_scored += len(output.prompt_logprobs)
         self._newest = output
         self.deaths = 0
+        is_plain = _is_plain(output)
+        if is_plain and self._run_index == output.index:
+            self._run += output.token_ids
+            return
+        self._join_run()
+        self._run_index = output.index if is_plain else None
+        self._num_scored += len(output.prompt_logprobs)
         self._outputs.append(output)
         self._arrived.set()
         if output.finish_reason is not None:
@@ -95,11 +114,25 @@ class LiveGeneration:
         )
         return replace(request, resumption=resumption)
 
+    def _join_run(self) -> None:
+        if self._run:
+            last = self._outputs[-1]
+            self._outputs[-1] = last._replace(token_ids=(*last.token_ids, *self._run))
+            self._run = []
+        self._run_index = None
+
     def _close(self, indices: list[int]) -> None:
         for index in indices:
             self._num_closed_tokens += len(self._tokens.pop(index))
         if not self._tokens:
             self._forget(self.request_id)
+
+
+def _is_plain(output: SequenceOutput) -> bool:
+    """Whether it is nothing but tokens."""
+    return bool(
+        output.token_ids and not output.logprobs and output.finish_reason is None and not output.prompt_logprobs
+    )
 
 
 def _num_tokens(outputs: Sequence[SequenceOutput]) -> int:

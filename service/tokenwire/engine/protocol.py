@@ -8,6 +8,7 @@ named tuples: they are packed and unpacked several times as fast as frozen datac
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -285,6 +286,16 @@ class StepFrame(NamedTuple):
     outputs: tuple[SequenceOutput, ...] = ()
     load: EngineLoad = EngineLoad()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled by columns: each output by itself takes five times as long, on the engine's side.
+        return _of_columns, (tuple(zip(*self.outputs, strict=True)), self.load)
+
+
+def _of_columns(columns: tuple[tuple[object, ...], ...], load: EngineLoad) -> StepFrame:
+    return StepFrame(tuple(map(_output, zip(*columns, strict=True))), load)
+
+
+_output = partial(tuple.__new__, SequenceOutput)
 
 Event = Progress | Ready | StartFailed | StepFrame
 

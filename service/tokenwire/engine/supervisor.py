@@ -33,6 +33,7 @@ from tokenwire.engine.protocol import (
 )
 from tokenwire.engine.quarantine import find_culprit, next_up
 from tokenwire.engine.restarts import FaultPolicy, Restarts
+from tokenwire.engine.turns import Turns
 from tokenwire.errors import EngineFaultError
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class SupervisedEngine:
         self._vocabulary: Vocabulary | None = None
         self._checker: GrammarChecker | None = None
         self._load = EngineLoad()
+        self._turns = Turns()
         self._load_changed = asyncio.Event()
 
     async def start(self, on_progress: Callable[[Progress], None]) -> EngineInfo:
@@ -118,7 +120,7 @@ class SupervisedEngine:
         if self._is_stopped or self._state is EngineState.FAILED:
             message = _STOPPED if self._is_stopped else _DIED_AGAIN
             raise EngineFaultError(message, completion_id=request.request_id)
-        generation = LiveGeneration(request, send=self._process_send, forget=self._forget)
+        generation = LiveGeneration(request, send=self._process_send, forget=self._forget, turns=self._turns)
         self._generations[request.request_id] = generation
         if self._state is EngineState.RUNNING:
             self._submit(generation)

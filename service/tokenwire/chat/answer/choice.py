@@ -1,7 +1,7 @@
 """One choice of a completion: its tokens become parts that no stop string can reach, log-probabilities beside them."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokenwire.chat.answer.detokenizer import Detokenizer
@@ -75,11 +75,10 @@ class ChoiceText:
         """Whether nothing depends on where one token ends and the next begins, as long as none is scored."""
         return not self._has_stops and self._num_decoded >= self._parser.reasoning_end
 
-    def push_run(self, token_ids: Iterable[int]) -> None:
+    def push_run(self, token_ids: Sequence[int]) -> None:
         """Take the next tokens at once, none of them scored or silent; only where `takes_runs`."""
-        raw = [self._detokenizer.take_bytes(token_id) for token_id in token_ids]
-        self.num_tokens += len(raw)
-        text = self._detokenizer.decode(b"".join(raw))
+        self.num_tokens += len(token_ids)
+        text = self._detokenizer.decode(self._detokenizer.take_run(token_ids))
         self._num_decoded += len(text)
         self._take_piece(self._parser.push(text))
 

@@ -35,6 +35,12 @@ class Detokenizer:
             raw, self._leading_spaces = strip_leading_spaces(raw, self._leading_spaces), 0
         return raw
 
+    def take_run(self, token_ids: Iterable[int]) -> bytes:
+        """The bytes that these tokens add to the text, joined."""
+        if self._marks or self._leading_spaces:
+            return b"".join(map(self.take_bytes, token_ids))
+        return self._tokenizer.text_bytes(token_ids)
+
     def decode(self, raw: bytes) -> str:
         """The text that these bytes complete."""
         return self._decode(raw, is_last=False)
