@@ -1,7 +1,8 @@
 """The HTTP application: routes of the OpenAI API onto the chat service."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from urllib.parse import quote
 
 from sse_starlette.sse import AppStatus
@@ -16,7 +17,7 @@ from tokenwire.chat.call import CallObserver
 from tokenwire.chat.caller import CURRENT
 from tokenwire.chat.service import ChatService
 from tokenwire.errors import InvalidRequestError
-from tokenwire.rest.body import read_json_object, unless_disconnected
+from tokenwire.rest.body import BODY_TIMEOUT_S, read_json_object, unless_disconnected
 from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chunks import ChunkWriter
 from tokenwire.rest.connections import ABORT_KEY
@@ -39,14 +40,20 @@ def create_app(
     service: ChatService,
     *,
     max_body_bytes: int,
+    body_timeout_s: float = BODY_TIMEOUT_S,
     keepalive_s: float = 15.0,
     access: Access = ANYBODY,
     observers: Sequence[CallObserver] = (),
 ) -> Starlette:
-    """The application. Bodies over `max_body_bytes` are refused; quiet streams carry a comment each `keepalive_s`."""
+    """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
+    quiet streams carry a comment each `keepalive_s`."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
     AppStatus.enable_automatic_graceful_drain = False
-    endpoints = _Endpoints(service, max_body_bytes=max_body_bytes, keepalive_s=keepalive_s)
+    endpoints = _Endpoints(
+        service,
+        read_body=partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s),
+        keepalive_s=keepalive_s,
+    )
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", endpoints.create_chat_completion, methods=["POST"]),
@@ -65,14 +72,20 @@ def create_app(
 class _Endpoints:
     """One method a route."""
 
-    def __init__(self, service: ChatService, *, max_body_bytes: int, keepalive_s: float) -> None:
+    def __init__(
+        self,
+        service: ChatService,
+        *,
+        read_body: Callable[[Request], Awaitable[dict[str, object]]],
+        keepalive_s: float,
+    ) -> None:
         self._service = service
-        self._max_body_bytes = max_body_bytes
+        self._read_body = read_body
         self._keepalive_s = keepalive_s
 
     async def create_chat_completion(self, request: Request) -> Response | ASGIApp:
         """POST /v1/chat/completions."""
-        parsed = parse_chat_request(await read_json_object(request, max_bytes=self._max_body_bytes))
+        parsed = parse_chat_request(await self._read_body(request))
         headers = _ignored_fields_headers(parsed.ignored_fields)
         try:
             if parsed.stream:

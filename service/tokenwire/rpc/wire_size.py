@@ -77,8 +77,6 @@ def _exceeds(data: bytes, shape: Shape) -> bool:
         position, end, shape = waiting.pop()
         while position < end:
             count += 1
-            if count > MAX_FIELDS:
-                return True
             tag, position = _varint(data, position)
             match tag & 7:
                 case 0:
@@ -94,8 +92,10 @@ def _exceeds(data: bytes, shape: Shape) -> bool:
                     position += length
                 case 5:
                     position += 4
-                case _:  # a group: its fields follow, of a message that has none of ours
-                    continue
+                case _:  # a group, of which we have none: its fields follow
+                    pass
+            if count > MAX_FIELDS:
+                return True
         if position > end:
             raise ValueError
     return False
