@@ -142,7 +142,7 @@ class Completion:
         return tuple(name.removeprefix("FINISH_REASON_").lower() for name in names)
 
     def log(self, outcome: str) -> None:
-        """Write the access log's line. It has no text of the caller's or the model's."""
+        """Write the line of its end. It has no text of the caller's or the model's, but the labels of the request."""
         usage = self.usage
         logger.info(
             "%s model=%s prompt_tokens=%d completion_tokens=%d outcome=%s seconds=%.3f tier=%s%s",
@@ -154,6 +154,7 @@ class Completion:
             time.monotonic() - self._acceptance.accepted_s,
             ServiceTier.Name(self._service_tier).removeprefix("SERVICE_TIER_").lower(),
             self._labels(),
+            extra={"fields": {"completion_id": self.id, "outcome": outcome}},
         )
 
     def _labels(self) -> str:
