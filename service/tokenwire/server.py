@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from operator import is_not
@@ -91,7 +92,9 @@ class Server:
         self._observability.start()
         if self.http_port is not None:
             self.http_port = self._start_rest(self.http_port)
+        begun_s = time.monotonic()
         info = await self.engine.start(on_progress)
+        start_s = time.monotonic() - begun_s
         options = self._config.model
         on_progress(Progress("loading the tokenizer"))
         model = await asyncio.to_thread(
@@ -103,7 +106,7 @@ class Server:
             deterministic=self._config.engine.deterministic,
         )
         await self.engine.set_vocabulary(model.vocabulary())
-        self.service.open(model)
+        self.service.open(model, start_s=start_s)
         await self._tell_health()
         self._following = asyncio.create_task(self._follow_engine())
         return model

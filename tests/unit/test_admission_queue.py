@@ -260,6 +260,14 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once_and_one_that_can_is_no
     assert unknown.stage is Stage.WAITING
 
 
+def test_while_the_engine_is_down_its_restart_counts_as_waiting() -> None:
+    down = Queue(max_choices=10, max_tokens=100, max_running=1, delay_s=lambda: 5.0)
+    assert down.wait_s(load=IDLE) == 5.0
+    place = down.reserve(ALICE, 1, load=IDLE)
+    with pytest.raises(DeadlineUnattainableError):
+        down.enter(place, Demand(prompt_tokens=1, max_tokens=1, deadline_s=1.0), load=IDLE, now=0.0)
+
+
 class QueueMachine(RuleBasedStateMachine):
     """Anything in any order: bounds hold, places come back, and what waits goes when there is room."""
 

@@ -285,6 +285,9 @@ def test_a_model_tells_its_limits_and_what_identifies_it(service: ChatService, m
     assert [described] == list(service.list_models(ListModelsRequest()).models)
     assert (described.vocabulary_size, described.context_length) == (500, 512)
     assert (described.limits.max_n, described.limits.max_stop, described.limits.max_queued_choices) == (4, 4, 4)
+    assert described.limits.max_queued_tokens > 0
+    assert described.limits.max_retain_for.seconds > described.limits.default_retain_for.seconds > 0
+    assert described.limits.heartbeat_interval.seconds > 0
     assert (described.limits.max_request_bytes, described.defaults.temperature) == (1000, 1.0)
     assert len(described.tokenizer_sha256) == len(described.chat_template_sha256) == 64
     assert described.system_fingerprint == model.system_fingerprint

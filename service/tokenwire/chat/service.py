@@ -123,7 +123,13 @@ class ChatService:
         self._observers = (self._meter, *observers)
         self._registry = Registry(max_bytes=retention.max_bytes)
         self._store = CompletionStore(max_count=max_stored, max_age_s=stored_for_s)
-        self._queue = Queue(max_choices=max_queue, max_tokens=max_queue_tokens, max_running=max_running)
+        self._start_s = 0.0
+        self._queue = Queue(
+            max_choices=max_queue,
+            max_tokens=max_queue_tokens,
+            max_running=max_running,
+            delay_s=lambda: self._start_s if engine.state is EngineState.RECOVERING else 0.0,
+        )
         self._quotas = QuotaMeter()
         self._gate = Gate(self._queue, load=lambda: engine.load)
         self._max_request_bytes = max_request_bytes
@@ -132,9 +138,10 @@ class ChatService:
         self._drains_until_s: float | None = None
         """On the monotonic clock; None: it does not drain."""
 
-    def open(self, model: ServedModel) -> None:
-        """Loading → serving."""
+    def open(self, model: ServedModel, *, start_s: float = 0.0) -> None:
+        """Loading → serving. The start of the engine took `start_s` seconds; another one will take as long."""
         self._model = model
+        self._start_s = start_s
 
     def drain(self, *, grace_s: float = 0.0) -> None:
         """Refuse new completions with `DrainingError`; live ones go on, and are told that they have `grace_s` s."""
@@ -424,7 +431,13 @@ class ChatService:
 
     def _describe(self, model: ServedModel) -> Model:
         return describe_model(
-            model, max_n=self._max_n, max_queue=self._queue.choices.most, max_request_bytes=self._max_request_bytes
+            model,
+            max_n=self._max_n,
+            max_queue=self._queue.choices.most,
+            max_queue_tokens=self._queue.tokens.most,
+            max_request_bytes=self._max_request_bytes,
+            retention=self._retention,
+            heartbeat_s=self._readers.heartbeat_s,
         )
 
 
