@@ -31,6 +31,7 @@ from tokenwire.v1.chat_pb2 import (
     ChatCompletionEvent,
     CompletionState,
     GetChatCompletionRequest,
+    ResumeChatCompletionRequest,
     StoredChatCompletion,
 )
 
@@ -448,6 +449,24 @@ async def test_what_waits_for_a_stalled_reader_is_bounded(
         with pytest.raises(SlowConsumerError):
             await anext(events)
     assert service.load.retained_bytes == 0
+
+
+async def test_what_waits_for_a_reader_when_it_comes_is_not_held_against_it(
+    make_service: Callable[..., ChatService], engine: FakeEngine
+) -> None:
+    frame = [output(300, index=0), output(300, index=1)]
+    last = [output(index=index, finish=FinishReason.LENGTH) for index in range(2)]
+    engine.script = [*[frame] * 50, last]
+    service = make_service(readers=ReaderLimits(heartbeat_s=0.005, max_unread_bytes=1000))
+    [started] = await begin(service, detached(n=2), 1)
+    await idle(service)
+    asked = ResumeChatCompletionRequest(completion_id=started.started.id)
+    events: list[ChatCompletionEvent] = []
+    async for event in service.resume(asked):
+        events.append(event)
+        if len(events) % 25 == 0:
+            await asyncio.sleep(0.01)  # long enough to be looked at
+    assert fold(events).usage.completion_tokens == 100
 
 
 # Heartbeats

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -85,9 +85,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 status = _status(_reason(cancelled), method)
             except Exception as error:  # as above
                 status = _status(error, method)
-            with suppress(TimeoutError):  # the status waits, too, until the client reads
-                async with asyncio.timeout(SEND_STATUS_TIMEOUT_S):
-                    await context.abort(status.code, status.message, _trailers(context, status))
+            await _end_stream(context, status)
 
         return call
 
@@ -120,6 +118,17 @@ def _reason(cancelled: asyncio.CancelledError) -> TokenwireError:
         case (TokenwireError() as error,):
             return error
     raise cancelled
+
+
+async def _end_stream(context: Context, status: RpcStatus) -> None:
+    """End a call to which, it may be, an event is still being written: behind that one the status waits, too."""
+    try:
+        async with asyncio.timeout(SEND_STATUS_TIMEOUT_S):
+            await context.abort(status.code, status.message, _trailers(context, status))
+    except grpc.aio.AbortError:
+        raise
+    except Exception:  # the client does not read, or has left: nothing can be told any more
+        return
 
 
 def _trailers(context: Context, status: RpcStatus) -> Trailers:

@@ -134,7 +134,12 @@ class LiveCompletion:
         reader may be stuck in a write that somebody has to end.
         """
         position = self._log.position_after(after_sequence)
-        reader = Reader(position, last_sequence=max(after_sequence, 0), on_slow=on_slow)
+        reader = Reader(
+            position,
+            last_sequence=max(after_sequence, 0),
+            backlog_bytes=self._log.bytes_after(position),
+            on_slow=on_slow,
+        )
         self._readers.add(reader)
         self._awaits_reader = False
         ticker = Ticker(lambda: self._look_after(reader), every_s=self._limits.look_s)
@@ -206,6 +211,7 @@ class LiveCompletion:
                     raise self._log.error
                 return None
             await self._wait()
+            reader.catch_up()
 
     async def _wait(self) -> None:
         """Wait until something has changed: by driving, if nobody does."""
@@ -312,18 +318,21 @@ class LiveCompletion:
                 reader.owe_heartbeat()
                 self._wake()
             return
-        unread_bytes = self._log.bytes_after(reader.position)
-        if reader.seconds > limits.max_write_s or unread_bytes > limits.max_unread_bytes:
+        unread_bytes, most_bytes = (
+            self._log.bytes_after(reader.position),
+            limits.max_unread_bytes + reader.backlog_bytes,
+        )
+        if reader.seconds > limits.max_write_s or unread_bytes > most_bytes:
             reader.give_up(
                 SlowConsumerError(
                     f"the reader of the stream is too slow: {unread_bytes} bytes wait, and it has been busy with one "
-                    f"event for {reader.seconds:.1f} s; at most {limits.max_unread_bytes} bytes and "
+                    f"event for {reader.seconds:.1f} s; at most {most_bytes} bytes and "
                     f"{limits.max_write_s:g} s are allowed",
                     completion_id=self.id,
                     last_sequence=reader.last_sequence,
                 )
             )
-        elif reader.seconds >= limits.look_s:
+        elif reader.seconds_behind >= limits.look_s:
             self._drive_alone()
 
     def _wake(self) -> None:

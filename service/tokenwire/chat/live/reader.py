@@ -15,7 +15,7 @@ class ReaderLimits:
     heartbeat_s: float = 10.0
     """A heartbeat comes when nothing else has for so long."""
     max_unread_bytes: int = 1 << 20
-    """Most bytes of events that wait for one reader."""
+    """Most bytes of events that wait for one reader, beside those that were there when it came."""
     max_write_s: float = 60.0
     """Longest time that one event may take to be written."""
 
@@ -32,24 +32,44 @@ OnSlow = Callable[[SlowConsumerError], object]
 class Reader:
     """A reader, as the completion sees it."""
 
-    __slots__ = ("_on_slow", "_since_s", "error", "is_owed_heartbeat", "is_writing", "last_sequence", "position")
+    __slots__ = (
+        "_caught_up_s",
+        "_on_slow",
+        "_since_s",
+        "backlog_bytes",
+        "error",
+        "is_owed_heartbeat",
+        "is_writing",
+        "last_sequence",
+        "position",
+    )
 
-    def __init__(self, position: int, *, last_sequence: int, on_slow: OnSlow) -> None:
-        """It reads from a position of the log on, and has had the event before it."""
+    def __init__(self, position: int, *, last_sequence: int, backlog_bytes: int, on_slow: OnSlow) -> None:
+        """It reads from a position of the log on, where so many bytes wait for it, and has had the event before it."""
         self.position = position
         self.last_sequence = last_sequence
+        self.backlog_bytes = backlog_bytes
         self.is_writing = False
         """Whether it is busy with an event, else it waits for one."""
         self.is_owed_heartbeat = False
         self.error: SlowConsumerError | None = None
         """What it is told as soon as it asks for the next event."""
-        self._since_s = time.monotonic()
+        self._since_s = self._caught_up_s = time.monotonic()
         self._on_slow = on_slow
 
     @property
     def seconds(self) -> float:
         """How long it has been writing, or waiting."""
         return time.monotonic() - self._since_s
+
+    @property
+    def seconds_behind(self) -> float:
+        """How long ago it had read all there was."""
+        return time.monotonic() - self._caught_up_s
+
+    def catch_up(self) -> None:
+        """It has read all there is."""
+        self._caught_up_s = time.monotonic()
 
     def write(self) -> None:
         """It writes an event from now on."""
