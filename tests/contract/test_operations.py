@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.fake_engine import FakeEngine
 from support.orca import parse_load_report
-from support.server import TIMEOUT_S
-from tokenwire.config import ObservabilityConfig, ServeConfig
+from support.server import TIMEOUT_S, ignore_progress
+from support.trace_collector import collecting
+from tokenwire.config import ObservabilityConfig, SecurityConfig, ServeConfig
 from tokenwire.engine.protocol import EngineLoad
 from tokenwire.logs import JsonFormatter
 from tokenwire.rpc.orca import ORCA_KEY
+from tokenwire.security.key_file import add_key
 from tokenwire.server import Server
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, Message, Role
 from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
@@ -62,6 +65,16 @@ def chat(channel: grpc.aio.Channel) -> "ChatServiceAsyncStub":
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=False) as client:
         yield client
+
+
+@asynccontextmanager
+async def started(config: ServeConfig, engine: FakeEngine) -> AsyncIterator[Server]:
+    server = Server(config, engine)
+    try:
+        await server.start(ignore_progress)
+        yield server
+    finally:
+        await server.stop()
 
 
 async def scrape(server: Server, http: httpx.AsyncClient) -> dict[str, float]:
@@ -227,3 +240,46 @@ async def test_an_http_request_has_one_access_line(server: Server, http: httpx.A
     line = await access.next()
     assert (line["method"], line["code"], line["reason"]) == ("GET /v1/models/{id}", "404", "MODEL_NOT_FOUND")
     assert line["request_id"] == "abc"
+
+
+async def test_a_client_that_leaves_is_a_499_in_the_access_line(
+    engine: FakeEngine, server: Server, http: httpx.AsyncClient, access: Lines
+) -> None:
+    engine.script = [asyncio.Event()]
+    url = f"http://127.0.0.1:{server.http_port}/v1/chat/completions"
+    body = {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    async with http.stream("POST", url, json=body) as answered:
+        assert answered.status_code == 200
+    line = await access.next()
+    assert (line["method"], line["code"]) == ("POST /v1/chat/completions", "499")
+
+
+async def test_calls_are_told_by_the_name_of_their_key(
+    engine: FakeEngine, serve_config: ServeConfig, tmp_path: Path, http: httpx.AsyncClient, access: Lines
+) -> None:
+    file = tmp_path / "keys.yaml"
+    key = add_key(file, "alice", {})
+    config = replace(serve_config, security=SecurityConfig(api_keys=file))
+    async with started(config, engine) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        chat = ChatServiceStub(channel)
+        await chat.CreateChatCompletion(HELLO, timeout=TIMEOUT_S, metadata=(("authorization", f"Bearer {key}"),))
+        line = await access.next()
+        await chat.CreateChatCompletion(HELLO, timeout=TIMEOUT_S).code()
+        found = await scrape(server, http)
+    assert line["key"] == "alice"
+    assert key not in json.dumps(line)
+    assert found["tokenwire_key_tokens_total alice generation"] == 3
+    assert found["tokenwire_errors_total BAD_API_KEY"] == 1
+
+
+async def test_a_completion_is_a_span_below_its_caller_s(engine: FakeEngine, serve_config: ServeConfig) -> None:
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    async with collecting() as collector:
+        config = replace(serve_config, observability=ObservabilityConfig(otlp_endpoint=collector.endpoint))
+        async with started(config, engine) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            caller = (("traceparent", f"00-{trace}-{parent}-01"),)
+            await ChatServiceStub(channel).CreateChatCompletion(HELLO, timeout=TIMEOUT_S, metadata=caller)
+        # The end of the server has sent them.
+        (chat,) = [span for span in collector.spans if span.name == "chat tiny"]
+    assert (chat.trace_id.hex(), chat.parent_span_id.hex()) == (trace, parent)
+    assert len(collector.spans) == 4

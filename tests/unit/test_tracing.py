@@ -3,21 +3,13 @@
 import subprocess
 import sys
 
-import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
-)
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from support.trace_collector import collecting
 from tokenwire.chat.caller import Caller
 from tokenwire.chat.observer import CompletionRecord
 from tokenwire.tracing import Traces
@@ -110,30 +102,12 @@ def test_a_completion_that_never_had_its_turn_only_waited() -> None:
     assert seconds(spans["queue"]) == pytest.approx(7.5)
 
 
-class Collector(TraceServiceServicer):
-    """Takes what exporters send."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    async def Export(self, request: ExportTraceServiceRequest, context: object) -> ExportTraceServiceResponse:  # noqa: N802
-        for resource in request.resource_spans:
-            self.names += [span.name for scope in resource.scope_spans for span in scope.spans]
-        return ExportTraceServiceResponse()
-
-
 async def test_the_spans_reach_a_collector_before_the_end() -> None:
-    collector, server = Collector(), grpc.aio.server()
-    add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        traces = Traces.to_collector(f"http://127.0.0.1:{port}")
+    async with collecting() as collector:
+        traces = Traces.to_collector(collector.endpoint)
         traces.ended(make())
         await traces.stop()
-    finally:
-        await server.stop(None)
-    assert sorted(collector.names) == ["chat m", "decode", "prefill", "queue"]
+    assert sorted(span.name for span in collector.spans) == ["chat m", "decode", "prefill", "queue"]
 
 
 def test_without_traces_their_packages_are_not_loaded() -> None:
