@@ -14,7 +14,7 @@ SERVICES := $(shell cd proto && grep -lE '^service ' $(PROTOS))
 # -qq: errors only.
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check lint proto-check proto format stubs bench-peers clean
+.PHONY: help run test check fuzz lint proto-check proto format stubs bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -65,6 +65,9 @@ format: $(VENV)/dev.stamp  ## format the code
 
 stubs:  ## generate and compile the stubs of other languages (REQUIRE=1 skips none)
 	@$(or $(PYTHON),$(error no Python 3.11 or newer)) tests/contract/compile_stubs.py $(if $(REQUIRE),--require)
+
+fuzz: $(VENV)/dev.stamp  ## send 100,000 and more broken requests to a server (FUZZ_ARGS=…)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
 
 bench-peers: $(VENV)/dev.stamp  ## measure beside llama.cpp and vLLM, which it installs into .peers (BENCH_ARGS=…)
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(BENCH_ARGS)

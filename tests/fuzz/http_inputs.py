@@ -162,6 +162,17 @@ _HARDLY_HTTP: Final = (
 )
 
 
+_STREAM_BODY: Final = b'{"model": "tiny", "stream": true, "messages": [{"role": "user", "content": "hello"}]}'
+
+STREAM: Final = HttpCall(
+    "POST",
+    CHAT,
+    b"POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+    % (CHAT.encode(), len(_STREAM_BODY), _STREAM_BODY),
+)
+"""A good one."""
+
+
 def random_http_call(rng: Random) -> HttpCall:
     """A request: mostly a chat completion with JSON that is near a good one."""
     kind = rng.random()

@@ -84,6 +84,8 @@ def _good(rng: Random, kind: type[Message]) -> Message:
     if kind is ChatCompletionRequest:
         request = ChatCompletionRequest(model=MODEL, max_completion_tokens=rng.randint(1, 6))
         request.messages.add(role=Role.ROLE_USER, content="hello")
+        if rng.random() < 0.5:  # so that it can be found again
+            request.execution_policy.retain_for.seconds = rng.randint(1, 20)
         if rng.random() < 0.2:
             _add_call(rng, request)
         return request

@@ -41,6 +41,17 @@ class Target:
         self._process.stdin.flush()
         return self._read()
 
+    def at_rest(self) -> Census:
+        """The census once it is the same three times, memory apart, or after a while."""
+        deadline = time.monotonic() + SETTLE_S
+        last: list[Census] = []
+        while True:
+            last = [*last[-2:], self.census()]
+            figures = [{name: census[name] for name in census if name != "rss_mib"} for census in last]
+            if (len(last) == 3 and figures[0] == figures[1] == figures[2]) or time.monotonic() > deadline:
+                return last[-1]
+            time.sleep(0.1)
+
     def settled(self, before: Census) -> Census:
         """The census once nothing is live and there are no more tasks and descriptors than before, or after a while."""
         deadline = time.monotonic() + SETTLE_S
