@@ -53,6 +53,7 @@ class Server:
                 max_write_s=streams.max_write_s,
             ),
             observers=self._observability.completions,
+            log_prompts=config.log.log_prompts,
         )
         self.port = limits.port
         """gRPC port; the real one once started."""

@@ -1,6 +1,7 @@
 """API keys over both transports: who gets in, what a key allows, and files that change."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from grpc_status import rpc_status
 from support.fake_engine import FakeEngine, output
 from support.server import TIMEOUT_S
 from support.serving import serving, until
-from tokenwire.config import SecurityConfig
+from tokenwire.config import LogConfig, SecurityConfig
 from tokenwire.engine.protocol import FinishReason
 from tokenwire.security.key_file import add_key
 from tokenwire.security.security import Security
@@ -312,12 +313,30 @@ async def test_neither_keys_nor_prompts_are_logged(
             metadata = tuple(bearer(key).items())
             await ChatServiceStub(to.channel).CreateChatCompletion(request, metadata=metadata, timeout=TIMEOUT_S)
             await to.http.post("/v1/chat/completions", json=BODY, headers=bearer("tw-nobodys"))
+            body = {**BODY, "messages": [{"role": "user", "content": "xyzzy-prompt"}], "stream": True}
+            streamed = await to.http.post("/v1/chat/completions", json=body, headers=bearer(key))
+            content = json.loads(streamed.text.split("data: ")[2])["choices"][0]["delta"]["content"]
             bad = ChatCompletionRequest(model="tiny", top_p=7, messages=request.messages)
             with pytest.raises(grpc.aio.AioRpcError):
                 await ChatServiceStub(to.channel).CreateChatCompletion(bad, metadata=metadata, timeout=TIMEOUT_S)
-    ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("tokenwire"))
+    clients = ("httpx", "httpcore", "asyncio")
+    ours = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith(clients))
     assert "chatcmpl-" in ours
-    assert all(secret not in ours for secret in (key, "tw-nobodys", "xyzzy-prompt"))
+    assert all(secret not in ours for secret in (key, "tw-nobodys", "xyzzy-prompt", content))
+
+
+async def test_prompts_and_answers_are_logged_where_the_operator_asks(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with (
+            serving(engine, log=LogConfig(log_prompts=True)) as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            request = ChatCompletionRequest(model="tiny", messages=[Message(role=Role.ROLE_USER, content="plugh")])
+            answer = await ChatServiceStub(channel).CreateChatCompletion(request, timeout=TIMEOUT_S)
+    assert "plugh" in caplog.text
+    assert repr(answer.choices[0].content) in caplog.text
 
 
 async def test_the_request_id_comes_back_in_the_trailers(engine: FakeEngine, keys: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from support.server import TIMEOUT_S, ignore_progress
-from tokenwire.config import ModelOptions, SecurityConfig, ServeConfig, ServerConfig
+from tokenwire.config import LogConfig, ModelOptions, SecurityConfig, ServeConfig, ServerConfig
 from tokenwire.engine.protocol import Engine
 from tokenwire.server import Server
 
@@ -19,9 +19,11 @@ async def serving(
     security: SecurityConfig = SecurityConfig(),  # noqa: B008 (frozen)
     *,
     limits: ServerConfig = PORTS,
+    log: LogConfig = LogConfig(),  # noqa: B008
 ) -> AsyncIterator[Server]:
     """Serves `tiny`."""
-    server = Server(ServeConfig(model=ModelOptions(model="tiny"), server=limits, security=security), engine)
+    config = ServeConfig(model=ModelOptions(model="tiny"), server=limits, security=security, log=log)
+    server = Server(config, engine)
     try:
         await server.start(ignore_progress)
         yield server

@@ -25,6 +25,7 @@ from tokenwire.chat.model import ServedModel
 from tokenwire.chat.observer import CompletionObserver
 from tokenwire.chat.parameters import effective_parameters, priority, sampling_params, service_tier
 from tokenwire.chat.preparation import LONG_REQUEST_BYTES, Prepared, prepare
+from tokenwire.chat.prompt_log import log_answer, log_prompt
 from tokenwire.chat.quota_meter import Charge, QuotaMeter
 from tokenwire.chat.store import CompletionStore
 from tokenwire.chat.time_limits import TimeLimits
@@ -112,6 +113,7 @@ class ChatService:
         retention: RetentionLimits = RetentionLimits(),  # noqa: B008 (frozen)
         readers: ReaderLimits = ReaderLimits(),  # noqa: B008
         observers: Sequence[CompletionObserver] = (),
+        log_prompts: bool = False,
     ) -> None:
         """`max_queue` bounds the choices that run or wait at once, `max_queue_tokens` their tokens; `max_running` is
         the engine's; `max_request_bytes` is told in `Model.limits`; `max_stored` completions are kept for at most
@@ -131,6 +133,7 @@ class ChatService:
             delay_s=lambda: self._start_s if engine.state is EngineState.RECOVERING else 0.0,
         )
         self._quotas = QuotaMeter()
+        self._logs_prompts = log_prompts
         self._gate = Gate(self._queue, load=lambda: engine.load)
         self._max_request_bytes = max_request_bytes
         self._max_n = min(MAX_N, max_queue)
@@ -278,8 +281,10 @@ class ChatService:
                 charge.end()
             raise
         charge.add_tokens(len(prepared.prompt.token_ids))
+        if self._logs_prompts:
+            log_prompt(acceptance.id, prepared.prompt.text)
         retention = Retention.of(request, self._retention)
-        fold = StreamFolder() if request.store else None
+        fold = StreamFolder() if request.store or self._logs_prompts else None
         live = LiveCompletion(
             completion,
             generation,
@@ -319,7 +324,9 @@ class ChatService:
         record = live.completion.record(caller, outcome=state, reason=reason)
         for observer in self._observers:
             observer.ended(record)
-        if fold is not None and live.state == CompletionState.COMPLETION_STATE_COMPLETED:
+        if fold is not None and self._logs_prompts:
+            log_answer(fold.completion)
+        if fold is not None and request.store and live.state == CompletionState.COMPLETION_STATE_COMPLETED:
             # Before the caller has the last event: it may ask at once, and never come back for more.
             self._store.add(fold.completion, owner=live.owner, metadata=request.metadata, user=request.user)
         self._registry.ended(live)

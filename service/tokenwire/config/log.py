@@ -16,3 +16,6 @@ class LogConfig:
 
     log_format: Literal["text", "json"] = "text"
     """`text` for people, `json` for machines."""
+
+    log_prompts: bool = False
+    """Log every prompt and every answer, too, at level info. They are people's words: mind who reads the log."""

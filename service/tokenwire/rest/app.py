@@ -49,6 +49,7 @@ def create_app(
     quiet streams carry a comment each `keepalive_s`."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
     AppStatus.enable_automatic_graceful_drain = False
+    logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
     endpoints = _Endpoints(
         service,
         read_body=partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s),
