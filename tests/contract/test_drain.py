@@ -23,7 +23,7 @@ from tokenwire.engine.protocol import EngineState, FinishReason
 from tokenwire.run import run
 from tokenwire.server import Server
 from tokenwire.stream import StreamChecker
-from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, Message, Role
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, Message, OnDisconnect, Role
 from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
 
 REQUEST = ChatCompletionRequest(model="tiny", messages=[Message(role=Role.ROLE_USER, content="hi")])
@@ -65,8 +65,12 @@ async def reason_of_a_new_request(channel: grpc.aio.Channel) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ChatServiceStub(channel).CreateChatCompletion(REQUEST, timeout=TIMEOUT_S)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    return reason(caught.value)
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
     info = ErrorInfo()
-    rpc_status.from_call(caught.value).details[0].Unpack(info)
+    rpc_status.from_call(error).details[0].Unpack(info)
     return str(info.reason)
 
 
@@ -101,8 +105,50 @@ async def test_after_the_grace_time_streams_are_cut_and_freed(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read_to_end(stream)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason(caught.value) == "DRAINING"
     assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
     assert len(engine.aborts) == 1
+
+
+async def test_a_drain_tells_open_streams_when_they_are_cut(running: Running, gate: asyncio.Event) -> None:
+    async with await running.connect() as channel:
+        stream = aiter(ChatServiceStub(channel).StreamChatCompletion(REQUEST, timeout=TIMEOUT_S))
+        checker = StreamChecker()
+        for _ in range(2):
+            checker.check(await anext(stream))
+        os.kill(os.getpid(), signal.SIGTERM)
+        told = await anext(stream)
+        checker.check(told)
+        assert 0 < told.heartbeat.drain_in.ToSeconds() <= TIMEOUT_S
+        gate.set()
+        await read_to_end(stream)
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize("grace_s", [0, TIMEOUT_S])
+async def test_a_drain_waits_for_detached_completions_as_long_as_the_grace_time_lasts(
+    engine: FakeEngine, serve_config: ServeConfig, gate: asyncio.Event, grace_s: int
+) -> None:
+    config = replace(serve_config, server=replace(serve_config.server, drain_grace_s=grace_s))
+    server = Server(config, engine)
+    running = Running(server)
+    asked = ChatCompletionRequest()
+    asked.CopyFrom(REQUEST)
+    asked.execution_policy.on_disconnect = OnDisconnect.ON_DISCONNECT_DETACH
+    async with await running.connect() as channel:
+        call = ChatServiceStub(channel).StreamChatCompletion(asked, timeout=TIMEOUT_S)
+        await call.read()
+        call.cancel()
+        watch = HealthStub(channel).Watch(HealthCheckRequest(), timeout=TIMEOUT_S)
+        await watch.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await watch.read()
+        if grace_s:
+            assert (server.service.active, running.exit_code.done()) == (1, False)
+            gate.set()
+    assert await asyncio.wait_for(running.exit_code, TIMEOUT_S) == 0
+    assert server.service.active == 0
+    assert gate.is_set() == bool(grace_s)
 
 
 async def test_without_a_grace_time_and_without_streams_nothing_is_said_to_be_cut_off(
