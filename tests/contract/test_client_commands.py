@@ -12,16 +12,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
 
-from support.scripted_server import WAIT_S, Failure, ScriptedServer, UntilCancelled, answer, thought
+from support.scripted_server import WAIT_S, Cut, Failure, ScriptedServer, UntilCancelled, answer, thought
 from tokenwire.cli.app import app
 from tokenwire.cli.conversation import Conversation
 from tokenwire.v1.chat_pb2 import (
     ChatCompletionEvent,
     ChatCompletionRequest,
+    ExecutionPolicy,
     Finished,
     FinishReason,
+    OnDisconnect,
     ResponseFormat,
     Role,
 )
@@ -269,6 +272,71 @@ def test_generate_refuses_two_forms_and_a_schema_that_is_not_there(
 ) -> None:
     assert call("generate", "hi", *flags) != 0
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_generate_tells_how_the_request_is_to_be_executed() -> None:
+    with ScriptedServer(answer("one")) as server:
+        flags = ["--request-id", "mine", "--time-budget-s", "1.5", "--max-queue-time-s", "2", "--resume"]
+        assert call("generate", "hi", *flags, "--target", server.target) == 0
+    (request,) = server.requests
+    assert request.request_id == "mine"
+    assert request.execution_policy == ExecutionPolicy(
+        time_budget=Duration(seconds=1, nanos=500_000_000),
+        max_queue_time=Duration(seconds=2),
+        on_disconnect=OnDisconnect.ON_DISCONNECT_DETACH,
+    )
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_generate_goes_on_with_an_answer_whose_connection_was_lost(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = answer("one ", "two")
+    with ScriptedServer([*steps[:2], Cut(), *steps[2:]]) as server:
+        assert call("generate", "hi", "--resume", *flags, "--target", server.target) == 0
+    assert "one two" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["--resume"]])
+def test_an_interrupt_ends_generate_and_its_completion(flags: list[str]) -> None:
+    with ScriptedServer([*answer("half")[:2], UntilCancelled()]) as server:
+        command = [*TOKENWIRE, "generate", "hi", *flags, "--target", server.target]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            read_until(process, "half")
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=WAIT_S)
+        assert server.cancelled.wait(WAIT_S)
+    assert (process.returncode, errors) == (128 + signal.SIGINT, b"")
+    assert [cancel.completion_id for cancel in server.cancels] == (["chatcmpl-1"] if flags else [])
+
+
+def test_cancel_names_a_completion_and_tells_what_became_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with ScriptedServer(answer("one")) as server, Client(server.target) as client:
+        list(client.stream("hi", execution_policy={"on_disconnect": "detach"}))
+        assert call("cancel", "chatcmpl-1", "--target", server.target) == 0
+        assert "chatcmpl-1: cancelled" in capsys.readouterr().out
+        assert call("cancel", "chatcmpl-1", "--target", server.target) == 1
+        assert call("cancel", "--request-id", "mine", "--target", server.target) == 0
+        assert call("cancel", "--target", server.target) == 2
+    assert server.cancels[-1].request_id == "mine"
+
+
+def test_load_is_one_line_of_json_and_can_be_watched() -> None:
+    with ScriptedServer(answer("one")) as server:
+        load = json.loads(run("load", "--target", server.target).stdout)
+        assert (load["state"], load["running_choices"]) == ("SERVER_STATE_SERVING", 3)
+        command = [*TOKENWIRE, "load", "--watch-s", "0.1", "--target", server.target]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            read_until(process, '"running_choices": 5')
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "me.pem").write_text("")
+    assert call("generate", "hi", "--tls-cert", str(tmp_path / "me.pem")) != 0
+    assert "--tls-key" in capsys.readouterr().err
 
 
 def test_generate_tells_an_error_on_standard_error() -> None:

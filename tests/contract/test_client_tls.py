@@ -7,6 +7,7 @@ import pytest
 import trustme
 
 from support.scripted_server import WAIT_S, ScriptedServer, answer
+from tokenwire.cli.app import app
 from tokenwire_client import AsyncClient, Client, Transport, UnavailableError, tls
 
 
@@ -54,6 +55,13 @@ def test_without_trust_or_without_a_certificate_nobody_is_reached(files: Path, a
         pytest.raises(UnavailableError),
     ):
         client.chat("hi")
+
+
+def test_the_command_line_uses_tls_too(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--tls-ca", "ca.pem", "--tls-cert", "client.pem", "--tls-key", "client.key"]
+    with serving(files, asks_client=True) as server, pytest.raises(SystemExit) as caught:
+        app(["generate", "hi", "--target", server.target, *(str(files / f) if f[0] != "-" else f for f in flags)])
+    assert (caught.value.code, capsys.readouterr().out) == (0, "one\n")
 
 
 def test_a_certificate_without_its_key_is_refused(files: Path) -> None:

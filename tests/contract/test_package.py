@@ -75,7 +75,7 @@ def test_client_imports_without_the_serve_extra(unpacked: Path) -> None:
     assert run_without_extras(unpacked, code).strip() == str(unpacked / "tokenwire_client/__init__.py")
 
 
-@pytest.mark.parametrize("command", [[], ["chat"], ["generate"], ["bench"], ["serve"]])
+@pytest.mark.parametrize("command", [[], ["chat"], ["generate"], ["cancel"], ["load"], ["bench"], ["serve"]])
 def test_help_needs_no_extra(unpacked: Path, command: list[str]) -> None:
     code = f"sys.argv = ['tokenwire', *{command}, '--help']; from tokenwire.cli.app import main; main()"
     assert f"Usage: {' '.join(['tokenwire', *command])}" in run_without_extras(unpacked, code)

@@ -24,7 +24,7 @@ def chat(
     """
     is_terminal = sys.stdin.isatty()
     try:
-        with quiet_when_closed(), server.connect() as client:
+        with quiet_when_closed(), server.connect(resume=answer.resume) as client:
             model = client.model(answer.model)
             if is_terminal:
                 # Importing it gives `input` line editing and a history.

@@ -1,5 +1,6 @@
 """`tokenwire generate`: one prompt, one answer; made for pipes."""
 
+import signal
 import sys
 from contextlib import closing
 from typing import Annotated
@@ -23,9 +24,10 @@ def generate(
     answer: AnswerOptions = AnswerOptions(),  # noqa: B008
     form: FormOptions = FormOptions(),  # noqa: B008
     system: str = "",
+    request_id: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Answer one prompt: the text goes to standard output as it comes, errors go to standard error.
+    """Answer one prompt: the text goes to standard output as it comes, errors go to standard error. ^C cancels.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ def generate(
         What the user says; without it, or with `-`, standard input is read.
     system
         Instructions to the model.
+    request_id
+        Name of the request: asked again, it attaches to its answer instead of beginning another one.
     json
         Print the whole completion as JSON instead of the text.
     """
@@ -41,11 +45,15 @@ def generate(
         return 2
     text = sys.stdin.read() if prompt is None or prompt == "-" else prompt
     request = chat_request([*([system_message(system)] if system else []), user(text)], answer.parameters)
+    if request_id is not None:
+        request.request_id = request_id
     if form.response_format:
         request.response_format.CopyFrom(form.response_format)
     try:
-        with quiet_when_closed(), server.connect() as client:
+        with quiet_when_closed(), server.connect(resume=answer.resume) as client:
             (_print_json if json else _print_text)(client, request)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except TokenwireClientError as error:
         print(explain(error, target=server.target), file=sys.stderr)
         return 1
@@ -60,5 +68,6 @@ def _print_text(client: Client, request: ChatCompletionRequest) -> None:
 
 
 def _print_json(client: Client, request: ChatCompletionRequest) -> None:
-    completion = client.chat(request)
-    print(MessageToJson(completion, preserving_proto_field_name=True, ensure_ascii=False), flush=True)
+    with closing(client.stream(request)) as stream:
+        *_, last = stream
+    print(MessageToJson(last.completion, preserving_proto_field_name=True, ensure_ascii=False), flush=True)

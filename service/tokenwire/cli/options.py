@@ -5,15 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 from cyclopts import Group, Parameter, Token
-from cyclopts.validators import LimitedChoice, Number
+from cyclopts.types import ExistingFile
+from cyclopts.validators import LimitedChoice, Number, all_or_none
 
 from tokenwire.v1.chat_pb2 import ResponseFormat
-from tokenwire_client import DEFAULT_TARGET, ChatParameters, Client, choice, json_schema, regex
+from tokenwire_client import (
+    DEFAULT_TARGET,
+    ChatParameters,
+    Client,
+    ExecutionPolicyDict,
+    choice,
+    json_schema,
+    regex,
+    tls,
+)
 
 # What the contract's fields can hold; what values are good is the server's to say.
 _Int32 = Annotated[int | None, Parameter(validator=Number(gte=-(1 << 31), lt=1 << 31))]
 _Int64 = Annotated[int | None, Parameter(validator=Number(gte=-(1 << 63), lt=1 << 63))]
+_Seconds = Annotated[float | None, Parameter(validator=Number(gt=0, lt=1e9))]
+
+_TLS = Group("TLS")
+_CERTIFICATE = Group("TLS, for a server that asks who calls", validator=all_or_none)
 
 
 @Parameter(name="*")
@@ -30,9 +45,34 @@ class ServerOptions:
     timeout_s: float = 600.0
     """Seconds that an answer may take."""
 
-    def connect(self) -> Client:
+    tls: Annotated[bool, Parameter(group=_TLS, negative="")] = False
+    """Encrypt the connection, and trust the usual authorities."""
+
+    tls_ca: Annotated[ExistingFile | None, Parameter(group=_TLS, env_var="TOKENWIRE_TLS_CA")] = None
+    """Encrypt the connection, and trust the authorities in this PEM file."""
+
+    tls_cert: Annotated[ExistingFile | None, Parameter(group=_CERTIFICATE)] = None
+    """PEM file with a certificate of your own."""
+
+    tls_key: Annotated[ExistingFile | None, Parameter(group=_CERTIFICATE)] = None
+    """PEM file with its private key."""
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """As the client takes them; None: plain text."""
+        if not (self.tls or self.tls_ca or self.tls_cert):
+            return None
+        return tls(ca=self.tls_ca, cert=self.tls_cert, key=self.tls_key)
+
+    def connect(self, *, resume: bool = False) -> Client:
         """A client for this server. Nothing is sent yet."""
-        return Client(self.target, api_key=self.api_key, timeout_s=self.timeout_s)
+        return Client(
+            self.target,
+            credentials=self.credentials,
+            api_key=self.api_key,
+            timeout_s=self.timeout_s,
+            resume=resume,
+        )
 
 
 @Parameter(name="*")
@@ -61,10 +101,25 @@ class AnswerOptions:
     seed: _Int64 = None
     """The same seed and request give the same answer."""
 
+    time_budget_s: _Seconds = None
+    """Seconds after which the answer ends with what it has."""
+
+    max_queue_time_s: _Seconds = None
+    """Seconds that the request may wait for its turn."""
+
+    resume: Annotated[bool, Parameter(negative="")] = False
+    """Go on with an answer whose connection was lost."""
+
     @property
     def parameters(self) -> ChatParameters:
         """As the client takes them."""
+        policy: ExecutionPolicyDict = {}
+        if self.time_budget_s is not None:
+            policy["time_budget_s"] = self.time_budget_s
+        if self.max_queue_time_s is not None:
+            policy["max_queue_time_s"] = self.max_queue_time_s
         return {
+            "execution_policy": policy or None,
             "model": self.model,
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -11,10 +11,10 @@ from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 from tokenwire_client import chat_request
 
 _FIELDS: Mapping[str, FieldDescriptor] = {
-    # A conversation has commands of its own for its messages, one answer, and nobody who runs tools.
+    # A conversation has commands of its own for its messages, one answer, many requests, and nobody who runs tools.
     field.name: field
     for field in ChatCompletionRequest.DESCRIPTOR.fields
-    if field.name not in ("messages", "n", "tools", "tool_choice", "parallel_tool_calls")
+    if field.name not in ("messages", "n", "tools", "tool_choice", "parallel_tool_calls", "request_id")
 }
 _TYPE_WORDS: Mapping[int, str] = {
     FieldDescriptor.CPPTYPE_DOUBLE: "a number",

@@ -155,7 +155,13 @@ async def _run(
 def open_target(address: Address, server: ServerOptions, *, model: str | None) -> Target:
     """Nothing is sent yet."""
     if address.scheme == "grpc":
-        return GrpcTarget(address, model=model, api_key=server.api_key, timeout_s=server.timeout_s)
+        return GrpcTarget(
+            address,
+            model=model,
+            api_key=server.api_key,
+            credentials=server.credentials,
+            timeout_s=server.timeout_s,
+        )
     from tokenwire.cli.bench.rest_target import RestTarget  # httpx comes with an extra
 
     return RestTarget(address, model=model, api_key=server.api_key, timeout_s=server.timeout_s)

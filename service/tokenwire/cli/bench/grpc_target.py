@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import grpc
+
 from tokenwire.cli.bench.targets import Address, RequestFailedError, Usage
 from tokenwire.cli.problems import explain
 from tokenwire_client import AsyncClient, TokenwireClientError, Transport
@@ -10,13 +12,23 @@ from tokenwire_client import AsyncClient, TokenwireClientError, Transport
 class GrpcTarget:
     """Speaks the contract, through the client library."""
 
-    def __init__(self, address: Address, *, model: str | None, api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        model: str | None,
+        api_key: str | None,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout_s: float,
+    ) -> None:
         self.name = address.name
         self._location = address.location
         self._model = model
         # A refused request is a result here, not something to try again.
         transport = Transport(retries=False)
-        self._client = AsyncClient(address.location, api_key=api_key, timeout_s=timeout_s, transport=transport)
+        self._client = AsyncClient(
+            address.location, api_key=api_key, credentials=credentials, timeout_s=timeout_s, transport=transport
+        )
 
     async def describe(self) -> str:
         """The model, its number type and device, and the fingerprint."""
