@@ -25,8 +25,8 @@ class Seen:
     """What callers saw in one phase. Times in seconds."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    answers: list[tuple[float, int]] = field(default_factory=list)
-    """When an answer was complete, and its tokens."""
+    answers: list[tuple[float, float, int]] = field(default_factory=list)
+    """From when to when an answer came, and its tokens. Only of those that came whole."""
     refused_s: list[float] = field(default_factory=list)
     """How long refusals took."""
     lost: int = 0
@@ -37,8 +37,12 @@ class Seen:
     """By user."""
 
     def tokens_per_s(self, begin_s: float, end_s: float) -> float:
-        """Tokens of the answers that were completed between two times."""
-        return sum(tokens for when, tokens in self.answers if begin_s <= when < end_s) / (end_s - begin_s)
+        """Tokens of whole answers between two times, as if they had come evenly."""
+        tokens = 0.0
+        for first_s, last_s, count in self.answers:
+            inside_s = min(last_s, end_s) - max(first_s, begin_s)
+            tokens += count * max(0.0, inside_s) / max(last_s - first_s, 1e-9)
+        return tokens / (end_s - begin_s)
 
 
 class Load:
@@ -110,7 +114,7 @@ class Load:
                 if first_token_s is None and event.HasField("delta"):
                     first_token_s = now_s
                 if event.HasField("completed"):
-                    seen.answers.append((now_s, event.completed.usage.completion_tokens))
+                    seen.answers.append((first_token_s or begun_s, now_s, event.completed.usage.completion_tokens))
                     seen.outcomes["completed"] += 1
         except grpc.aio.AioRpcError as error:
             seen.outcomes[error.code().name] += 1

@@ -130,8 +130,8 @@ class Completion:
         """For the queue."""
         own_ends = [finished for finished in self._finished.values() if finished.finish_reason in _OWN_ENDS]
         return Progress(
-            tokens=sum([choice.num_tokens for choice in self._choices]),
             live_choices=len(self._choices) - len(self._finished),
+            tokens=sum([choice.num_tokens for choice in self._choices]),
             own_ends=len(own_ends),
         )
 

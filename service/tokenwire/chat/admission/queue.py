@@ -110,10 +110,10 @@ class Queue:
         """A completion in flight has come so far. Harmless once it is released."""
         if place.stage is not Stage.IN_FLIGHT:
             return
-        priority = place.demand.priority
-        new_tokens = progress.tokens - place.progress.tokens
-        self._lines[priority].charge(place.tenant, OUTPUT_TOKEN * new_tokens)
-        self._running[priority] += progress.live_choices - place.progress.live_choices
+        priority, before = place.demand.priority, place.progress
+        self._lines[priority].charge(place.tenant, OUTPUT_TOKEN * (progress.tokens - before.tokens))
+        if progress.live_choices != before.live_choices:
+            self._running[priority] += progress.live_choices - before.live_choices
         place.progress = progress
 
     def release(self, place: Place) -> None:
