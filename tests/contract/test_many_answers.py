@@ -11,7 +11,7 @@ from support.scripted_engine import PROGRAM, Pace
 from support.server import ignore_progress
 from support.tiny import make_tokenizer
 from tokenwire.chat.completion import Completion
-from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
+from tokenwire.config import ModelOptions, ServeConfig, ServerConfig, StreamConfig
 from tokenwire.engine.generation import LiveGeneration
 from tokenwire.engine.supervisor import SupervisedEngine
 from tokenwire.server import Server
@@ -29,7 +29,9 @@ async def fast_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     pace = Pace(0.0, tuple(vocabulary[letter] for letter in LETTERS), len(vocabulary), str(tmp_path / "journal"))
     for name, value in pace.environment().items():
         monkeypatch.setenv(name, value)
-    config = ServeConfig(model=ModelOptions(model=str(tmp_path)), server=ServerConfig(port=0))
+    config = ServeConfig(
+        model=ModelOptions(model=str(tmp_path)), server=ServerConfig(port=0), streams=StreamConfig(retain_for_s=0)
+    )
     server = Server(config, SupervisedEngine(config.engine_options, program=PROGRAM))
     try:
         await asyncio.wait_for(server.start(ignore_progress), WAIT_S)
