@@ -8,26 +8,36 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import pytest
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, ResourceInfo, RetryInfo
 from grpc_status import rpc_status
 
 from support.server import TIMEOUT_S
 from tokenwire.errors import (
     ERROR_DOMAIN,
     ERROR_TABLE,
+    CompletionCancelledError,
     CompletionNotFoundError,
     ConstraintFailedError,
     ConstraintInvalidError,
     ContextLengthError,
+    DeadlineExceededError,
+    DeadlineUnattainableError,
     DrainingError,
     EngineFaultError,
+    ForbiddenError,
     InternalError,
     InvalidRequestError,
     MalformedMessageError,
     ModelLoadingError,
     ModelNotFoundError,
     QueueFullError,
+    QueueTimeoutError,
+    RateLimitedError,
+    RequestIdConflictError,
+    ResumeWindowError,
+    SlowConsumerError,
     TokenwireError,
+    UnauthenticatedError,
     Violation,
 )
 from tokenwire.rpc.interceptor import ErrorInterceptor
@@ -60,6 +70,16 @@ ERRORS: list[TokenwireError] = [
     ModelLoadingError("the model is loading", retry_after_s=2),
     DrainingError("the server is shutting down", retry_after_s=1),
     EngineFaultError("the engine process ended", completion_id="chatcmpl-1"),
+    DeadlineUnattainableError(estimated_wait_s=9, time_left_s=2),
+    QueueTimeoutError("`max_queue_time` is over", retry_after_s=1),
+    DeadlineExceededError("the deadline of the call is over"),
+    CompletionCancelledError("chatcmpl-1"),
+    RequestIdConflictError("mine"),
+    ResumeWindowError(after_sequence=3, first_sequence=9),
+    SlowConsumerError("the reader is too slow", completion_id="chatcmpl-1", last_sequence=7),
+    UnauthenticatedError("the API key is not known"),
+    ForbiddenError("the API key does not allow the model"),
+    RateLimitedError("used up", subject="key:alice/max_concurrent", retry_after_s=2.5),
     InternalError(),
 ]
 M = TypeVar("M", bound=Message)
@@ -188,6 +208,18 @@ async def test_a_refusal_says_when_to_retry() -> None:
     failed = await failure(QueueFullError("full", retry_after_s=1.5))
     assert detail(failed, RetryInfo).retry_delay.ToMilliseconds() == 1500
     assert (failed.trailing_metadata() or {})[PUSHBACK_KEY] == "1500"
+
+
+async def test_a_refusal_that_will_not_change_says_not_to_retry() -> None:
+    failed = await failure(DeadlineUnattainableError(estimated_wait_s=9, time_left_s=2))
+    assert (failed.trailing_metadata() or {})[PUSHBACK_KEY] == "-1"
+
+
+async def test_a_rate_limit_says_whose_and_which_and_when_to_retry() -> None:
+    failed = await failure(RateLimitedError("used up", subject="key:alice/max_concurrent", retry_after_s=2.5))
+    (violation,) = detail(failed, QuotaFailure).violations
+    assert violation.subject == "key:alice/max_concurrent"
+    assert detail(failed, RetryInfo).retry_delay.ToMilliseconds() == 2500
 
 
 async def test_many_violations_are_cut_and_counted() -> None:
