@@ -59,8 +59,8 @@ class Server:
         """gRPC port; the real one once started."""
         self.http_port = limits.http_port
         """REST port, likewise; None without REST."""
-        self.admin_port = config.security.admin_port
-        """Port of channelz, likewise; None without it."""
+        self.admin_address: str | None = None
+        """Of channelz, once started; None without it."""
         self._config = config
         self._security = Security(config.security)
         self._rpc = RpcServer(
@@ -87,9 +87,9 @@ class Server:
         """
         self._security.start(host=self._config.server.host)
         self.port = await self._rpc.start()
-        if self.admin_port is not None:
-            self._admin = AdminServer(self.admin_port)
-            self.admin_port = await self._admin.start()
+        if (admin_port := self._config.security.admin_port) is not None:
+            self._admin = AdminServer(admin_port)
+            self.admin_address = await self._admin.start()
         self._observability.start()
         if self.http_port is not None:
             self.http_port = self._start_rest(self.http_port)

@@ -170,7 +170,9 @@ def test_options_of_tls_go_together(tmp_path: Path) -> None:
 
 async def test_channelz_is_on_its_own_port_only(engine: FakeEngine) -> None:
     async with serving(engine, SecurityConfig(admin_port=0)) as server:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.admin_port}") as channel:
+        assert server.admin_address is not None
+        assert server.admin_address.startswith("127.0.0.1:")
+        async with grpc.aio.insecure_channel(server.admin_address) as channel:
             told = await ChannelzStub(channel).GetServers(GetServersRequest(), timeout=TIMEOUT_S)
             assert len(told.server) == 2
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -104,6 +104,8 @@ def _run(config: ServeConfig) -> int:
                     port=server.port,
                     http_port=server.http_port,
                     metrics=server.metrics_address,
+                    channelz=server.admin_address,
+                    is_encrypted=config.security.tls_cert is not None,
                 )
                 print(text, flush=True)
 

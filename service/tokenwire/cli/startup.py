@@ -46,8 +46,17 @@ def _stage_logger() -> Callable[[Progress], None]:
     return log
 
 
-def banner(model: ServedModel, *, host: str, port: int, http_port: int | None, metrics: str | None = None) -> str:
-    """What is served, and where; `metrics` is their address."""
+def banner(
+    model: ServedModel,
+    *,
+    host: str,
+    port: int,
+    http_port: int | None,
+    metrics: str | None = None,
+    channelz: str | None = None,
+    is_encrypted: bool = False,
+) -> str:
+    """What is served, and where; `metrics` and `channelz` are their addresses."""
     info = model.info
     weights = f", weights in {info.weights}" if info.weights else ""
     lines = [
@@ -55,10 +64,13 @@ def banner(model: ServedModel, *, host: str, port: int, http_port: int | None, m
         f"  model    {info.architecture}, {info.dtype} on {info.device}{weights}",
         f"  context  {info.context_length:,} tokens",
         f"  KV cache {info.kv_cache_tokens:,} tokens",
-        f"  gRPC     {format_address(host, port)}",
+        f"  gRPC     {format_address(host, port)}{' over TLS' if is_encrypted else ''}",
     ]
     if metrics is not None:
         lines.append(f"  metrics  http://{metrics}/metrics")
+    if channelz is not None:
+        lines.append(f"  channelz {channelz}")
     if http_port is not None:
-        lines.append(f"  REST     http://{format_address(host, http_port)}/v1")
+        scheme = "https" if is_encrypted else "http"
+        lines.append(f"  REST     {scheme}://{format_address(host, http_port)}/v1")
     return "\n".join(lines)

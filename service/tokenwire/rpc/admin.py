@@ -21,14 +21,14 @@ class AdminServer:
         self._server = grpc.aio.server(options=options)
         channelz.add_channelz_servicer(self._server)
 
-    async def start(self) -> int:
-        """Listen. Returns the port. Raises `ListenError`."""
+    async def start(self) -> str:
+        """Listen. Returns the address. Raises `ListenError`."""
         try:
             port = self._server.add_insecure_port(format_address(LOOPBACK, self._port))
         except RuntimeError as error:
             raise ListenError(LOOPBACK, self._port) from error
         await self._server.start()
-        return port
+        return format_address(LOOPBACK, port)
 
     async def stop(self) -> None:
         """Cut off whoever is looking."""
