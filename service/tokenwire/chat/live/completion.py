@@ -180,8 +180,9 @@ class LiveCompletion:
         self._log.finish(error)
         if self._timer is not None:
             self._timer.cancel()
-        if self._generation is not None:
-            self._completion.waste(self._generation.abort())
+        generation, self._generation = self._generation, None  # it has every token, and is not to be retained
+        if generation is not None:
+            self._completion.waste(generation.abort())
         self._place.release()
         self._changed.set()
         self._on_end(self)
