@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--scripted", action="store_true", help="an engine that computes nothing, 50 steps a second")
     parser.add_argument("--seconds", type=float, default=120.0, help="of the overload; each peak takes half of it")
     parser.add_argument("--times", type=float, default=10.0)
-    parser.add_argument("--tokens", type=int, default=32, help="of each answer")
+    parser.add_argument("--tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--max-running", type=int, default=16)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--json", type=Path, help="write all figures here too")
