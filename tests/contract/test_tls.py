@@ -18,6 +18,7 @@ from support.fake_engine import FakeEngine
 from support.server import TIMEOUT_S
 from support.serving import serving, until
 from tokenwire.config import SecurityConfig
+from tokenwire.security.security import Security
 from tokenwire.security.tls import Tls
 from tokenwire.security.watched_files import SecurityFileError
 from tokenwire.server import Server
@@ -162,10 +163,10 @@ def test_files_that_cannot_be_used_are_an_error_at_the_start(files: Files, broke
 
 
 def test_options_of_tls_go_together(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="go together"):
-        SecurityConfig(tls_cert=tmp_path / "cert.pem")
-    with pytest.raises(ValueError, match="needs"):
-        SecurityConfig(tls_client_ca=tmp_path / "clients.pem")
+    with pytest.raises(SecurityFileError, match="go together"):
+        Security(SecurityConfig(tls_cert=tmp_path / "cert.pem"))
+    with pytest.raises(SecurityFileError, match="needs"):
+        Security(SecurityConfig(tls_client_ca=tmp_path / "clients.pem"))
 
 
 async def test_channelz_is_on_its_own_port_only(engine: FakeEngine) -> None:

@@ -32,9 +32,3 @@ class SecurityConfig:
 
     admin_port: Annotated[int | None, Parameter(validator=check_port)] = None
     """Port of channelz, on the loopback only; 0 takes a free one; default: no channelz."""
-
-    def __post_init__(self) -> None:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("--tls-cert and --tls-key go together")
-        if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")

@@ -7,10 +7,19 @@ from pathlib import Path
 
 import yaml
 
-from tokenwire.security.api_keys import key_digest, new_key, parse_keys
+from tokenwire.security.api_keys import KeyRing, key_digest, new_key, parse_keys
 from tokenwire.security.watched_files import SecurityFileError, read_text
 
 MAX_KEY_FILE_BYTES = 4 * 1024 * 1024
+
+
+def read_keys(path: Path) -> KeyRing:
+    """The keys of a file. Raises `SecurityFileError`."""
+    text = read_text(path, max_bytes=MAX_KEY_FILE_BYTES)
+    try:
+        return parse_keys(text)
+    except SecurityFileError as error:
+        raise SecurityFileError(f"{path}: {error}") from error
 
 
 def add_key(path: Path, name: str, fields: dict[str, object]) -> str:
@@ -20,12 +29,12 @@ def add_key(path: Path, name: str, fields: dict[str, object]) -> str:
     """
     path = Path(os.path.realpath(path.expanduser()))  # a link stays a link
     text = read_text(path, max_bytes=MAX_KEY_FILE_BYTES) if path.exists() else ""
-    before = parse_keys(text)
+    num_before = len(read_keys(path).keys) if text else 0
     key = new_key()
     entry = {"name": name, "hash": f"sha256:{key_digest(key).hex()}", **fields}
     appended = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True)
     whole = f"{text}\n{appended}" if text and not text.endswith("\n") else text + appended
-    _check(whole, num_keys=len(before.keys) + 1)
+    _check(whole, num_keys=num_before + 1)
     try:
         _replace(path, whole)
     except OSError as error:

@@ -7,10 +7,9 @@ from contextlib import suppress
 
 from tokenwire.config import SecurityConfig
 from tokenwire.security.access import Access
-from tokenwire.security.api_keys import parse_keys
-from tokenwire.security.key_file import MAX_KEY_FILE_BYTES
+from tokenwire.security.key_file import read_keys
 from tokenwire.security.tls import Tls
-from tokenwire.security.watched_files import Watched, WatchedFiles, keep_fresh, read_text
+from tokenwire.security.watched_files import SecurityFileError, Watched, WatchedFiles, keep_fresh
 
 _log = logging.getLogger(__name__)
 
@@ -20,15 +19,14 @@ class Security:
 
     def __init__(self, config: SecurityConfig) -> None:
         """Raises `SecurityFileError`."""
-        self.tls: Tls | None = None
-        """None: connections are plain."""
         self._watched: list[Watched] = []
         keys = None
         if (path := config.api_keys) is not None:
-            keys = WatchedFiles([path], lambda: parse_keys(read_text(path, max_bytes=MAX_KEY_FILE_BYTES)))
+            keys = WatchedFiles([path], lambda: read_keys(path))
             self._watched.append(keys)
-        if config.tls_cert is not None and config.tls_key is not None:
-            self.tls = Tls(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
+        self.tls = _tls(config)
+        """None: connections are plain."""
+        if self.tls is not None:
             self._watched.append(self.tls.files)
         self.access = Access(keys)
         self._has_keys = keys is not None
@@ -51,6 +49,16 @@ class Security:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+
+
+def _tls(config: SecurityConfig) -> Tls | None:
+    if (config.tls_cert is None) != (config.tls_key is None):
+        raise SecurityFileError("--tls-cert and --tls-key go together")
+    if config.tls_cert is None or config.tls_key is None:
+        if config.tls_client_ca is not None:
+            raise SecurityFileError("--tls-client-ca needs --tls-cert and --tls-key")
+        return None
+    return Tls(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
 
 
 def _is_loopback(host: str) -> bool:
