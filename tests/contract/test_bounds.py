@@ -209,8 +209,9 @@ async def test_a_request_that_does_not_arrive_is_given_up() -> None:
         b"[" + b"0," * (MANY_BYTES // 2 - 2) + b"0]",
         b'{"messages":[' + b"{}," * (MANY_BYTES // 3 - 10) + b"{}]}",
         b'{"messages":[' + b'"",' * (MANY_BYTES // 3 - 10) + b'""]}',
+        b'"' * MANY_BYTES,
     ],
-    ids=["numbers", "objects", "strings"],
+    ids=["numbers", "objects", "strings", "quotes"],
 )
 async def test_a_body_of_many_values_is_refused_before_it_is_parsed(http: httpx.AsyncClient, body: bytes) -> None:
     answered = await http.post("/v1/chat/completions", content=body)

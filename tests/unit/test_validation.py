@@ -219,3 +219,8 @@ def test_a_prompt_that_fills_the_context_is_told_without_a_bound_that_nobody_gav
 def test_min_tokens_must_fit_what_the_prompt_leaves() -> None:
     with pytest.raises(InvalidRequestError, match=r"`min_tokens` must be in \[0, 10\]; got 11"):
         effective_parameters(request(min_tokens=11), prompt_tokens=90, context_length=100)
+
+
+def test_of_messages_that_are_too_long_nothing_else_is_looked_at() -> None:
+    bad = request(temperature=9, messages=[{"role": "ROLE_USER", "content": "x" * (1 << 20)}])
+    assert [violation.field for violation in violations(bad)] == ["messages"]

@@ -84,9 +84,10 @@ def validate(
 
     What depends on the length of the prompt is checked by `tokenwire.chat.parameters`.
     """
+    if too_long := list(check_sizes(request, max_text_bytes)):
+        raise InvalidRequestError(too_long)  # and no more, for looking at all of it takes seconds
     violations = [
         *([] if request.model else [MISSING_MODEL]),
-        *check_sizes(request, max_text_bytes),
         *check_messages(request.messages),
         *check_tools(request),
         *check_template_kwargs(request.chat_template_kwargs),
