@@ -44,3 +44,10 @@ async def test_every_service_is_described(channel: grpc.aio.Channel, name: str, 
     files = [FileDescriptorProto.FromString(data) for data in response.file_descriptor_response.file_descriptor_proto]
     described = {f"{file.package}.{described.name}" for file in files for described in file.service}
     assert service in described
+
+
+@BOTH_NAMES
+async def test_unknown_fields_are_not_sent_back(channel: grpc.aio.Channel, name: str) -> None:
+    deep = ServerReflectionRequest.FromString(b"\x0b" * 100 + b"\x0c" * 100)
+    response = await ask(channel, name, deep)
+    assert response.original_request == ServerReflectionRequest()

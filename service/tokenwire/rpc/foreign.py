@@ -62,6 +62,8 @@ async def _parsed(handler: Handler, data: bytes, context: Context) -> Message:
     assert handler.request_deserializer is not None
     try:
         message: Message = handler.request_deserializer(data)
+        # Reflection sends the request back within its answer: one level deeper than a parser may take.
+        message.DiscardUnknownFields()
         return message
     except DecodeError:
         error = MalformedMessageError(f"the {len(data)} bytes of the request do not parse as its message")
