@@ -65,7 +65,9 @@ def _start_followers(
         return nullcontext()
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # transformers shares a model out among GPUs where it sees any
-    return Followers(options.tensor_parallel, on_lost=on_lost)
+    return Followers(
+        options.tensor_parallel, on_lost=on_lost, log_level=options.log_level, log_format=options.log_format
+    )
 
 
 def _ender(frames: FrameSocket, is_ready: threading.Event) -> Callable[[str], None]:

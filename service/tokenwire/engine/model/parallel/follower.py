@@ -1,10 +1,9 @@
-"""The process of a rank above 0: `python -m tokenwire.engine.model.parallel.follower FD RANK`.
+"""The process of a rank above 0: `python -m tokenwire.engine.model.parallel.follower FD RANK LOG_LEVEL LOG_FORMAT`.
 
 FD is its end of a socket pair; at the other end is rank 0, the engine process. It does what it is told, and when the
 other end closes it ends, wherever it stands.
 """
 
-import logging
 import os
 import select
 import signal
@@ -16,6 +15,7 @@ from contextlib import suppress
 from tokenwire.engine.model.parallel.messages import Failed
 from tokenwire.engine.protocol import EngineStartError
 from tokenwire.engine.wire import FrameSocket, PeerGoneError
+from tokenwire.logs import configure_logs
 
 
 def main() -> None:
@@ -54,5 +54,5 @@ def _follow(frames: FrameSocket, *, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(level=sys.argv[3], form=sys.argv[4])
     main()

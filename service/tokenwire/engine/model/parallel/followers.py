@@ -25,14 +25,16 @@ class FollowerLostError(Exception):
 class Followers:
     """The processes of rank 1 and up. As a context manager it ends them, whatever happened."""
 
-    def __init__(self, size: int, *, on_lost: Callable[[str], None]) -> None:
-        """Start `size` − 1 processes.
+    def __init__(
+        self, size: int, *, on_lost: Callable[[str], None], log_level: str = "info", log_format: str = "text"
+    ) -> None:
+        """Start `size` − 1 processes, which log as `configure_logs` has it.
 
         `on_lost` is told, in another thread, which rank died. It is to end this process: a collective operation that
         waits for a dead rank may not come back.
         """
         self.size = size
-        self._followers = [_Follower(rank) for rank in range(1, size)]
+        self._followers = [_Follower(rank, log_level, log_format) for rank in range(1, size)]
         self._on_lost = on_lost
         self._is_closing = False
         self._watching = threading.Thread(target=self._watch, name="followers", daemon=True)
@@ -80,12 +82,12 @@ class Followers:
 class _Follower:
     """One process, at the other end of a socket pair of its own."""
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, log_level: str, log_format: str) -> None:
         self.rank = rank
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno()), str(rank)],
+                [sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno()), str(rank), log_level, log_format],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
