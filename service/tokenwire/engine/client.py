@@ -17,9 +17,9 @@ from tokenwire.engine.protocol import (
     Event,
     Progress,
     Ready,
+    ReceivedStep,
     Shutdown,
     StartFailed,
-    StepFrame,
 )
 from tokenwire.engine.wire import FrameLink, PeerGoneError
 
@@ -43,7 +43,7 @@ class EngineProcess:
     """One engine process, from its start to its end. Another start takes another one."""
 
     def __init__(
-        self, options: EngineOptions, *, on_frame: Callable[[StepFrame], None], program: Sequence[str] = PROGRAM
+        self, options: EngineOptions, *, on_frame: Callable[[ReceivedStep], None], program: Sequence[str] = PROGRAM
     ) -> None:
         """`program` is what Python runs: another one that speaks the protocol may stand in for the engine."""
         self._options = options
@@ -136,13 +136,13 @@ class EngineProcess:
 
     def _take(self, event: Event) -> None:
         match event:
-            case StepFrame():
+            case ReceivedStep():
                 self._on_frame(event)
             case Progress():
                 self._on_progress(event)
             case Ready(info, load):
                 self._settle(info)
-                self._on_frame(StepFrame(load=load))
+                self._on_frame(ReceivedStep((), load))
             case StartFailed(message):
                 self._settle(EngineStartError(message))
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tokenwire.engine.protocol import Abort, Command, FinishReason, GenerationRequest, Resumption, SequenceOutput
 from tokenwire.engine.turns import Turns
@@ -75,6 +76,18 @@ class LiveGeneration:
         self._outputs = [output for output in unread if index is not None and output.index != index]
         return _num_tokens(unread) - _num_tokens(self._outputs)
 
+    def extend(self, row: tuple[Any, ...]) -> bool:
+        """Take an output, as the tuple that it is, if it is nothing but more tokens of the choice whose output was the
+        last one; else it has to be added. So is most of what engines give, and tokens of several steps are read
+        together."""
+        _, index, token_ids, logprobs, finish_reason, _, _, prompt_logprobs = row
+        if index != self._run_index or logprobs or finish_reason or prompt_logprobs or not token_ids:
+            return False
+        self._tokens[index] += token_ids
+        self._run += token_ids
+        self.deaths = 0
+        return True
+
     def add(self, output: SequenceOutput) -> None:
         """Take an output from a step frame; those of dropped sequences are left out."""
         tokens = self._tokens.get(output.index)
@@ -83,12 +96,8 @@ class LiveGeneration:
         tokens += output.token_ids
         self._newest = output
         self.deaths = 0
-        is_plain = _is_plain(output)
-        if is_plain and self._run_index == output.index:
-            self._run += output.token_ids
-            return
         self._join_run()
-        self._run_index = output.index if is_plain else None
+        self._run_index = output.index if _is_plain(output) else None
         self._num_scored += len(output.prompt_logprobs)
         self._outputs.append(output)
         self._arrived.set()
@@ -122,6 +131,7 @@ class LiveGeneration:
         self._run_index = None
 
     def _close(self, indices: list[int]) -> None:
+        self._join_run()
         for index in indices:
             self._num_closed_tokens += len(self._tokens.pop(index))
         if not self._tokens:

@@ -26,8 +26,9 @@ from tokenwire.engine.protocol import (
     GenerationRequest,
     Preempt,
     Progress,
+    ReceivedStep,
+    SequenceOutput,
     SetVocabulary,
-    StepFrame,
     Submit,
     Vocabulary,
 )
@@ -266,16 +267,17 @@ class SupervisedEngine:
         generation.is_sent = True
         self._process.send(Submit(generation.submission()))
 
-    def _dispatch(self, frame: StepFrame) -> None:
+    def _dispatch(self, frame: ReceivedStep) -> None:
         self._num_frames += 1
         self._load = frame.load
         _notify(self._load_changed)
-        if not frame.outputs:
+        if not frame.columns:
             return
         self._restarts.note_progress()
-        for output in frame.outputs:
-            if (generation := self._generations.get(output.request_id)) is not None:
-                generation.add(output)
+        for row in zip(*frame.columns, strict=True):
+            # The fields are not given a name each before that is needed: this is done for every token.
+            if (generation := self._generations.get(row[0])) is not None and not generation.extend(row):
+                generation.add(SequenceOutput._make(row))
         if self._state is EngineState.RECOVERING:
             self._take_up()
 
