@@ -255,3 +255,22 @@ def test_a_failed_sequence_fails_the_completion(model: ServedModel, reason: Fini
     with pytest.raises(EngineFaultError, match="choice 0 after 1 tokens") as caught:
         run.feed(output(finish=reason))
     assert caught.value.completion_id == run.completion.id
+
+
+def test_a_cut_releases_what_was_held_back_and_ends_every_choice(model: ServedModel) -> None:
+    x, e, n = tokens_of(model, "x", "E", "N")
+    run = Run(model, stop=["END"], n=3)
+    run.feed(output(x, e), output(x, index=1), output(x, index=2, finish=LENGTH))
+    run.feed(output(e, n, index=1))
+    events = [run.take(event) for event in run.completion.cut()]
+    cut = "FINISH_REASON_TIME_LIMIT"
+    assert [text for _, _, text in shape(events)] == ["E", cut, "EN", cut]
+    assert [choice.content for choice in run.end().choices] == ["xE", "xEN", "x"]
+    assert run.completion.done
+
+
+def test_a_cut_before_the_first_token_gives_empty_choices(model: ServedModel) -> None:
+    run = Run(model)
+    events = [run.take(event) for event in run.completion.cut()]
+    assert [text for _, _, text in shape(events)] == ["FINISH_REASON_TIME_LIMIT"]
+    assert run.end().usage.completion_tokens == 0
