@@ -18,7 +18,7 @@ from fuzz.inputs import MAX_MESSAGE_BYTES, MODEL
 from support.fake_engine import FakeEngine, FakeGeneration, answer, make_info
 from support.server import ignore_progress
 from support.tiny import make_model, make_tokenizer
-from tokenwire.config import EngineConfig, ModelOptions, ServeConfig, ServerConfig
+from tokenwire.config import EngineConfig, ModelOptions, ServeConfig, ServerConfig, StreamConfig
 from tokenwire.engine.grammar.checker import GrammarChecker
 from tokenwire.engine.protocol import EngineLoad, GenerationRequest, Vocabulary
 from tokenwire.engine.supervisor import SupervisedEngine
@@ -81,6 +81,7 @@ async def _serve(folder: Path, *, is_real: bool) -> None:
         model=ModelOptions(model=str(folder), served_model_name=MODEL, device="cpu", weights="fp32"),
         engine=EngineConfig(kv_memory="8MiB"),
         server=ServerConfig(port=0, http_port=0, max_message_bytes=MAX_MESSAGE_BYTES, max_stored=64),
+        streams=StreamConfig(retain_for_s=5, max_retain_for_s=20),  # what is kept for an hour would look like a leak
     )
     server = Server(config, _engine(folder, config, is_real=is_real))
     try:
