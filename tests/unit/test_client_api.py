@@ -1,12 +1,17 @@
 """What the client package shows to its users."""
 
+import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_type_hints
 
 import tokenwire_client
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
-from tokenwire_client import AsyncClient, ChatParameters, Client
+from tokenwire_client import AsyncClient, ChatParameters, Client, ExecutionPolicyDict
+
+README = (Path(__file__).parents[2] / "clients/python/README.md").read_text(encoding="utf-8")
 
 
 def test_all_is_sorted_constants_first_and_every_name_exists() -> None:
@@ -29,6 +34,20 @@ def test_the_sync_and_the_async_client_have_the_same_methods() -> None:
         return {name for name in vars(client) if not name.startswith("_")}
 
     assert methods(Client) == methods(AsyncClient)
+
+
+def test_the_readme_has_every_error_and_parameter_and_every_name_of_a_policy() -> None:
+    rows = set(re.findall(r"^\| (?:– )?`(\w+)`", README, re.MULTILINE))
+    errors = {name for name in tokenwire_client.__all__ if name.endswith("Error") and name != "TokenwireClientError"}
+    parameters = set(inspect.signature(Client).parameters)
+    assert rows == errors | parameters | set(get_type_hints(ExecutionPolicyDict))
+
+
+def test_the_readme_names_every_call() -> None:
+    calls = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
+    listed = re.search(r"\*\*Calls\*\*: (.*?);", README, re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r"`(\w+)`", listed[1])) == calls
 
 
 def test_importing_the_client_imports_neither_torch_nor_the_server() -> None:
