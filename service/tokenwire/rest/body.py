@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable
 from contextlib import aclosing
 from typing import NoReturn, TypeVar
@@ -10,14 +9,10 @@ from typing import NoReturn, TypeVar
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from tokenwire.chat.validation.limits import MAX_FIELDS
 from tokenwire.errors import MalformedMessageError
+from tokenwire.rest.json_size import SMALL_BODY_BYTES, check_num_values
 
 T = TypeVar("T")
-
-_STRING_OR_VALUE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
-_SMALL_BODY_BYTES = 16 * 1024
-"""Below it nothing needs to be counted."""
 
 BODY_TIMEOUT_S = 60.0
 """A body has to arrive in that time, as a gRPC request has."""
@@ -33,8 +28,8 @@ async def read_json_object(request: Request, *, max_bytes: int, timeout_s: float
         # Else uvicorn would wait for the rest of the body before it reads another request.
         headers = {"connection": "close"}
         raise HTTPException(408, f"the body must arrive within {timeout_s:g} s; it has not", headers) from None
-    if len(body) > _SMALL_BODY_BYTES:
-        await asyncio.to_thread(_check_num_values, body)
+    if len(body) > SMALL_BODY_BYTES:
+        await asyncio.to_thread(check_num_values, body)
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, an integer of thousands of digits
@@ -67,16 +62,6 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
             if len(body) > max_bytes:
                 raise HTTPException(413, f"the body must be at most {max_bytes} bytes; got more")
     return bytes(body)
-
-
-def _check_num_values(body: bytes) -> None:
-    """Two bytes of JSON can become a hundred in memory, and parsing stops the event loop: count before. Each value but
-    the first of its object or array has a comma before it, and is at most two strings, its name and itself."""
-    count = 0
-    for number, match in enumerate(_STRING_OR_VALUE.finditer(body)):
-        count += match[0][:1] != b'"'
-        if count > MAX_FIELDS or number > 4 * MAX_FIELDS:
-            raise MalformedMessageError(f"the body has more than {MAX_FIELDS} values")
 
 
 def _refuse_constant(name: str) -> NoReturn:
