@@ -14,7 +14,7 @@ SERVICES := $(shell cd proto && grep -lE '^service ' $(PROTOS))
 # -qq: errors only.
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check fuzz lint proto-check proto format stubs bench-peers clean
+.PHONY: help run test check fuzz chaos soak lint proto-check proto format stubs bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -68,6 +68,14 @@ stubs:  ## generate and compile the stubs of other languages (REQUIRE=1 skips no
 
 fuzz: $(VENV)/dev.stamp  ## send 100,000 and more broken requests to a server (FUZZ_ARGS=…)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
+
+chaos: $(VENV)/dev.stamp  ## kill engines, cut connections and flood a server with ten times its load
+	@PYTHONPATH=tests $(BIN)/python -m chaos.kill_engine
+	@PYTHONPATH=tests $(BIN)/python -m chaos.cut_streams
+	@PYTHONPATH=tests $(BIN)/python -m chaos.overload
+
+soak: $(VENV)/dev.stamp  ## half an hour of mixed load, with every answer compared (SOAK_ARGS=…)
+	@PYTHONPATH=tests $(BIN)/python -m chaos.soak $(SOAK_ARGS)
 
 bench-peers: $(VENV)/dev.stamp  ## measure beside llama.cpp and vLLM, which it installs into .peers (BENCH_ARGS=…)
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(BENCH_ARGS)
