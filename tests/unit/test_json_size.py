@@ -26,7 +26,7 @@ def num_marks(value: Any) -> int:
     return 1 + max(len(value) - 1, 0) + sum(map(num_marks, inner))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(value=VALUES, indent=st.sampled_from([None, 1]))
 def test_a_text_passes_just_where_it_has_no_more_than_the_limit(value: Any, indent: int | None) -> None:
     left = MAX_FIELDS - num_marks(value) - 3
