@@ -20,6 +20,8 @@ from tokenwire.v1.errors_pb2 import ErrorReason
 _DEFECTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 _NAME = re.compile(r"[a-z_0-9]+")
 _INDEX = re.compile(r"\[-?\d+\]")
+_FOREIGN = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+"""What health and reflection may say."""
 
 
 class DefectError(Exception):
@@ -40,6 +42,8 @@ def judge(call: Call, outcome: Outcome) -> str:
     if outcome.code is grpc.StatusCode.RESOURCE_EXHAUSTED and len(call.data) > MAX_MESSAGE_BYTES:
         return f"{outcome.code.name} (gRPC's own)"  # before any handler
     if not call.method.is_own:
+        if outcome.code not in _FOREIGN:
+            raise DefectError(f"{outcome.code.name}: {outcome.message}")
         return outcome.code.name
     return f"{outcome.code.name} {_reason(call, outcome)}"
 
