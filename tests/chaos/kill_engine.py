@@ -4,12 +4,13 @@ PYTHONPATH=tests python -m chaos.kill_engine [--model MODEL] [--kills 20] [--str
 
 A kill comes at a random moment, once every stream that lived through the last one has gone on. Each answer is compared
 with the one that the quiet server gave: text, log-probabilities, finish reasons, counts of tokens. Prints a Markdown
-table and ends with 1 where a stream was lost, broke its grammar, or differs.
+table and ends with 1 where a stream was lost, broke its grammar, or differs. ^C: no more kills.
 """
 
 import argparse
 import asyncio
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -71,6 +72,10 @@ class Load:
     pauses_s: list[float] = field(default_factory=list)
     """The longest one of each stream that lived through a kill."""
 
+    def end(self) -> None:
+        """No more streams, and no more kills."""
+        self.is_over = True
+
     async def call(self, caller: int) -> None:
         """Stream until it is over."""
         chance = random.Random(self.seed * 1000 + caller)
@@ -111,6 +116,8 @@ async def kill_again_and_again(
     """Kill the engine so many times; seconds from each kill to the moment when the server has taken all up again."""
     chance, restarts_s = random.Random(load.seed), []
     for number in range(1, kills + 1):
+        if load.is_over:
+            break
         survivors = [stream for stream in load.live if stream.num_kills]
         async with asyncio.timeout(WAIT_S):
             while any(not stream.has_gone_on and stream in load.live for stream in survivors):  # noqa: ASYNC110 (many)
@@ -150,9 +157,10 @@ async def run(model: Path, *, kills: int, streams: int, weights: str, seed: int)
                     request.max_completion_tokens = LENGTHS[number % len(LENGTHS)]
                 cases = await asyncio.gather(*(answered(stub, request) for request in asked))
                 load = Load(stub, cases, seed)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, load.end)
                 callers = [asyncio.create_task(load.call(number)) for number in range(streams)]
                 restarts_s = await kill_again_and_again(server, load, OperationsServiceStub(channel), kills=kills)
-                load.is_over = True
+                load.end()
                 await asyncio.wait_for(asyncio.gather(*callers), WAIT_S)
             return load, restarts_s
 
