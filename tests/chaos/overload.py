@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tokenwire.v1.operations_pb2_grpc import OperationsServiceAsyncStub
 
 IDLE_TIMEOUT_S = 60.0
+LEAST_WAIT_S = 1.0
+"""Shorter waits say little of the estimate."""
 STEP_S = 0.02
 """Of the scripted engine."""
 
@@ -60,6 +62,7 @@ async def _phases(target: str, model: str, process: psutil.Process, arguments: a
         _, second_peak = await load.steady(callers=callers, seconds=seconds / 2)
         after = await _idle(stub, process)
         await load.close()
+    waits = [(estimate, wait_s) for estimate, wait_s in flood.estimates if wait_s > LEAST_WAIT_S]
     return {
         "peak_tokens_per_s": [first_peak, second_peak],
         "goodput_tokens_per_s": goodput,
@@ -69,8 +72,8 @@ async def _phases(target: str, model: str, process: psutil.Process, arguments: a
         "lost": flood.lost,
         "refusal_ms": _percentiles(flood.refused_s),
         "first_token_s": {name: _percentiles(times, scale=1) for name, times in _by_kind(flood).items()},
-        "estimate_over_wait": _percentiles([estimate / wait for estimate, wait in flood.estimates if wait], scale=1),
-        "estimates": len(flood.estimates),
+        "estimate_over_wait": _percentiles([estimate / wait for estimate, wait in waits], scale=1),
+        "estimates": len(waits),
         "before": before,
         "after": after,
     }
