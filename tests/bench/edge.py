@@ -164,7 +164,7 @@ def scenarios(names: Sequence[str], kinds: Sequence[str], *, requests: int) -> l
                 for streams in (1, 32, 256)
             ]
     if "memory" in names:
-        chosen.append(Scenario(name="memory", kind="grpc", streams=64, step_s=0.0, requests=requests, tokens=8))
+        chosen.append(Scenario(name="memory", kind="grpc", streams=64, step_s=0.001, requests=requests, tokens=8))
     return chosen
 
 
