@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 MODEL = "cut"
 WAIT_S = 300.0
-AT_ONCE = 16
+AT_ONCE = 8
 """Streams that are read at the same time."""
 MEAN_BYTES = 1000
 """Bytes that a connection lives for, in the mean; exponentially distributed."""
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="default: the demo model")
     parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--weights", default="fp32")
+    parser.add_argument("--weights", default="auto")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="a file for the counts")
     options = parser.parse_args(arguments)

@@ -1,10 +1,16 @@
 """Stored completions, labels and urgency through REST."""
 
+import asyncio
+from contextlib import aclosing
+
 import httpx
 import openai
 import pytest
 
+from support.fake_engine import output
 from support.rest_api import MODEL, PATH, Api, choices_of, error_of
+from support.streams import detached
+from tokenwire.engine.protocol import FinishReason
 
 
 async def test_a_stored_completion_can_be_read_again(api: Api) -> None:
@@ -21,6 +27,18 @@ async def test_a_streamed_completion_is_stored_too(api: Api) -> None:
     text = "".join(choice["delta"].get("content", "") for chunk in chunks for choice in choices_of(chunk))
     read = (await api.http.get(f"{PATH}/{chunks[0]['id']}")).json()
     assert choices_of(read)[0]["message"] == {"role": "assistant", "content": text, "refusal": None}
+
+
+async def test_a_live_completion_is_read_as_far_as_it_has_come(api: Api) -> None:
+    gate = asyncio.Event()
+    api.engine.script = [[output(300)], gate, [output(301, finish=FinishReason.LENGTH)]]
+    async with aclosing(api.service.stream(detached(model=MODEL))) as events:
+        started, _ = [await anext(events) for _ in range(2)]
+        live = (await api.http.get(f"{PATH}/{started.started.id}")).json()
+        gate.set()
+    assert (live["tokenwire"]["state"], live["tokenwire"]["expires_at"]) == ("running", None)
+    assert choices_of(live)[0]["finish_reason"] is None
+    assert live["usage"]["completion_tokens"] == 1
 
 
 async def test_the_sdk_retrieves_a_stored_completion(sdk: openai.AsyncOpenAI) -> None:

@@ -6,6 +6,7 @@ from tokenwire.rest.responses import completion_json, stored_json
 from tokenwire.v1.chat_pb2 import (
     ChatCompletion,
     Choice,
+    CompletionState,
     FinishReason,
     FunctionCall,
     ServiceTier,
@@ -73,13 +74,17 @@ def test_a_stored_completion_is_the_answer_and_what_was_kept_with_it() -> None:
     whole = completion(content="a", logprobs=[TOKEN])
     whole.prompt_logprobs.append(TOKEN)
     stored = StoredChatCompletion(
-        completion=whole, metadata={"run": "7"}, user="somebody", expire_time=Timestamp(seconds=9)
+        completion=whole,
+        metadata={"run": "7"},
+        user="somebody",
+        expire_time=Timestamp(seconds=9),
+        state=CompletionState.COMPLETION_STATE_COMPLETED,
     )
     answer, read = completion_json(whole, logprobs=True, prompt_logprobs=True), stored_json(stored)
     assert {**read, "tokenwire": None} == {**answer, "metadata": {"run": "7"}, "tokenwire": None}
     extension, own = read["tokenwire"], answer["tokenwire"]
     assert isinstance(own, dict)
-    assert extension == {**own, "user": "somebody", "expires_at": 9}
+    assert extension == {**own, "user": "somebody", "state": "completed", "expires_at": 9}
 
 
 def test_the_tier_is_told_in_lower_case() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from tokenwire.v1.chat_pb2 import (
     ChatCompletion,
     Choice,
+    CompletionState,
     EffectiveParameters,
     FinishReason,
     ServiceTier,
@@ -45,14 +46,20 @@ def completion_json(completion: ChatCompletion, *, logprobs: bool, prompt_logpro
 
 
 def stored_json(stored: StoredChatCompletion) -> JsonObject:
-    """A stored completion: the answer as it was given, and what was kept with it."""
+    """A stored or retained completion: the answer as it was given, and what was kept with it; of a live one what there
+    is so far."""
     completion = stored.completion
     answer = completion_json(
         completion,
         logprobs=any(choice.logprobs for choice in completion.choices),
         prompt_logprobs=bool(completion.prompt_logprobs),
     )
-    extension = {**extension_json(completion.parameters), "user": stored.user, "expires_at": stored.expire_time.seconds}
+    extension = {
+        **extension_json(completion.parameters),
+        "user": stored.user,
+        "state": CompletionState.Name(stored.state).removeprefix("COMPLETION_STATE_").lower(),
+        "expires_at": stored.expire_time.seconds if stored.HasField("expire_time") else None,
+    }
     return {**answer, "metadata": dict(stored.metadata), "tokenwire": extension}
 
 
@@ -111,7 +118,7 @@ def _choice_json(choice: Choice, *, logprobs: bool) -> JsonObject:
         "index": choice.index,
         "message": _message_json(choice),
         "logprobs": logprobs_json(choice.logprobs) if logprobs else None,
-        "finish_reason": FINISH_REASONS[choice.finish_reason],
+        "finish_reason": FINISH_REASONS.get(choice.finish_reason),  # None: of a live completion that is read
     }
 
 
