@@ -209,7 +209,7 @@ async def test_a_request_that_does_not_arrive_is_given_up() -> None:
         b"[" + b"0," * (MANY_BYTES // 2 - 2) + b"0]",
         b'{"messages":[' + b"{}," * (MANY_BYTES // 3 - 10) + b"{}]}",
         b'{"messages":[' + b'"",' * (MANY_BYTES // 3 - 10) + b'""]}',
-        b'"' * MANY_BYTES,
+        b'"' * MANY_BYTES + b"," * MAX_FIELDS + b"[",
     ],
     ids=["numbers", "objects", "strings", "quotes"],
 )

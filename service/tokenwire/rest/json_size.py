@@ -20,21 +20,25 @@ _IN_STRING = re.compile(rb'(?:[^"\\]{1,65536}+|\\.){1,64}+', re.DOTALL)
 
 
 def check_num_values(text: bytes) -> None:
-    """Raises `MalformedMessageError` for more than `MAX_FIELDS` values. What is no JSON passes, or not."""
+    """Raises `MalformedMessageError` for more than `MAX_FIELDS` values. What is no JSON passes, or not.
+
+    A value is at most two strings, its name and itself, so many more of them are refused, too.
+    """
     if sum(map(text.count, (b"[", b"{", b","))) <= MAX_FIELDS:  # those in strings among them, but much faster
         return
-    count = position = 0
+    count = num_strings = position = 0
     while position < len(text):
         if between := _BETWEEN.match(text, position):
             position = between.end()
         mark = text[position : position + 1]
         if mark == b'"':
             position = _end_of_string(text, position + 1)
+            num_strings += 1
         elif mark and mark in _MARKS:
             position += 1
             count += 1
-            if count > MAX_FIELDS:
-                raise MalformedMessageError(f"the body has more than {MAX_FIELDS} values")
+        if count > MAX_FIELDS or num_strings > 4 * MAX_FIELDS:
+            raise MalformedMessageError(f"the body has more than {MAX_FIELDS} values")
 
 
 def _end_of_string(text: bytes, position: int) -> int:
