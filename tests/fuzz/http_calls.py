@@ -65,14 +65,16 @@ def judge_http(call: HttpCall, outcome: HttpOutcome) -> str:
         raise DefectError(f"no end after {HANG_S:g} s; so far {outcome.data[:200]!r}")
     if not call.is_whole:
         return "left"
-    if not outcome.data:
-        if len(call.data) > MAX_HEAD_BYTES:
-            return "closed"  # what was refused was still being sent: that cuts the answer off
-        raise DefectError("closed without an answer")
+    # What is refused while it is still being sent: that can cut the answer off.
+    may_be_cut = len(call.data) > MAX_HEAD_BYTES
+    if not outcome.data and may_be_cut:
+        return "closed"
     response = _response(call, outcome.data)
     try:
         body = response.read()
     except HTTPException as error:
+        if may_be_cut:
+            return "closed"
         raise DefectError(f"the answer is no HTTP: {error}") from error
     status = response.status
     if status >= 500 and status != 503:
