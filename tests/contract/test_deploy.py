@@ -14,7 +14,7 @@ import yaml
 from tokenwire.chat.load import ServiceLoad
 from tokenwire.cli.serve import serve
 from tokenwire.config import LogConfig, ServerConfig
-from tokenwire.errors import ERROR_TABLE
+from tokenwire.error_table import ERROR_TABLE
 from tokenwire.metrics.metrics import Metrics
 from tokenwire.v1.errors_pb2 import ErrorReason
 from tokenwire.v1.operations_pb2 import ServerState

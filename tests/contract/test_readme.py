@@ -5,7 +5,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor import FileDescriptor
 
-from tokenwire.errors import ERROR_TABLE
+from tokenwire.error_table import ERROR_TABLE
 from tokenwire.v1 import chat_pb2, models_pb2, operations_pb2, tokens_pb2
 from tokenwire.v1.errors_pb2 import ErrorReason
 

@@ -11,7 +11,8 @@ from google.rpc.status_pb2 import Status
 
 from fuzz.calls import Call, Outcome
 from fuzz.inputs import MAX_MESSAGE_BYTES
-from tokenwire.errors import ERROR_DOMAIN, ERROR_TABLE
+from tokenwire.error_table import ERROR_TABLE
+from tokenwire.errors import ERROR_DOMAIN
 from tokenwire.rpc.status import DETAILS_KEY
 from tokenwire.stream import StreamChecker, StreamGrammarError
 from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ResumeChatCompletionRequest
