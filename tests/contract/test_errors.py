@@ -12,9 +12,9 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, Re
 from grpc_status import rpc_status
 
 from support.server import TIMEOUT_S
+from tokenwire.error_table import ERROR_TABLE
 from tokenwire.errors import (
     ERROR_DOMAIN,
-    ERROR_TABLE,
     CompletionCancelledError,
     CompletionNotFoundError,
     ConstraintFailedError,
