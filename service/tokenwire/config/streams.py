@@ -16,7 +16,7 @@ class StreamConfig:
     heartbeat_s: Annotated[float, Parameter(validator=check_positive)] = 10.0
     """Seconds of silence after which a stream carries a heartbeat."""
 
-    max_unread: Annotated[str, Parameter(validator=check_size)] = "1MiB"
+    max_unread: Annotated[str, Parameter(validator=check_size)] = "4MiB"
     """Most events, in bytes, that may wait for one reader; a slower one is cut off with SLOW_CONSUMER."""
 
     max_write_s: Annotated[float, Parameter(validator=check_positive)] = 60.0

@@ -14,7 +14,7 @@ class ReaderLimits:
 
     heartbeat_s: float = 10.0
     """A heartbeat comes when nothing else has for so long."""
-    max_unread_bytes: int = 1 << 20
+    max_unread_bytes: int = 4 << 20
     """Most bytes of events that wait for one reader, beside those that were there when it came."""
     max_write_s: float = 60.0
     """Longest time that one event may take to be written."""
