@@ -49,7 +49,7 @@ def engine(engine: FakeEngine) -> FakeEngine:
 @pytest.fixture
 def serve_config(serve_config: ServeConfig) -> ServeConfig:
     """Has little patience, and REST."""
-    streams = StreamConfig(max_unread="64KiB", max_write_s=3.0)
+    streams = StreamConfig(max_unread="64KiB", max_write_s=3.0, heartbeat_s=0.3)
     return replace(serve_config, streams=streams, server=replace(serve_config.server, http_port=0))
 
 
