@@ -1,6 +1,6 @@
 """Mixed load on a real server for half an hour: its memory, file descriptors and blocks must stay what they are.
 
-make soak     or     PYTHONPATH=tests python -m chaos.soak [--minutes 30] [--kill-every-s 120] [--json FILE]
+make soak     or     PYTHONPATH=tests python -m chaos.soak [--minutes 30] [--kill-every-s 60] [--json FILE]
 
 Streams, cancelled and slow ones, resumed ones, repeated ones, REST streams that break off, bad input; now and then the
 engine process is killed. Every answer is compared with the one that the quiet server gave. Prints Markdown tables and
@@ -28,7 +28,7 @@ from tokenwire.cache import default_cache_dir
 from tokenwire.cli.bench.circumstances import circumstances
 from tokenwire.demo import fetch_demo_model
 from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
-from tokenwire.v1.operations_pb2 import GetLoadRequest, Load
+from tokenwire.v1.operations_pb2 import GetLoadRequest, Load, ServerState
 from tokenwire.v1.operations_pb2_grpc import OperationsServiceStub
 
 if TYPE_CHECKING:
@@ -100,13 +100,15 @@ async def _watch(
     server: ServeProcess, stub: "OperationsServiceAsyncStub", seconds: float, *, kill_every_s: float
 ) -> tuple[list[Sample], int]:
     """Sample, and kill the engine now and then."""
-    process, began_s, kills = psutil.Process(server.pid), time.monotonic(), 0
+    process, began_s, kills, served_s = psutil.Process(server.pid), time.monotonic(), 0, 0.0
     samples: list[Sample] = []
     while (elapsed_s := time.monotonic() - began_s) < seconds:
-        samples.append(_sample(process, await stub.GetLoad(GetLoadRequest(), timeout=60), elapsed_s))
-        if kill_every_s and elapsed_s > kill_every_s * (kills + 1):
+        load = await stub.GetLoad(GetLoadRequest(), timeout=60)
+        samples.append(_sample(process, load, elapsed_s))
+        served_s = served_s + SAMPLE_S if load.state == ServerState.SERVER_STATE_SERVING else 0.0
+        if kill_every_s and served_s >= kill_every_s:
             _engine(process).send_signal(signal.SIGKILL)
-            kills += 1
+            kills, served_s = kills + 1, 0.0
         await asyncio.sleep(SAMPLE_S)
     return samples, kills
 
@@ -169,7 +171,7 @@ def main() -> int:
     """Soak, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--kill-every-s", type=float, default=120.0, help="0: never")
+    parser.add_argument("--kill-every-s", type=float, default=60.0, help="of service; 0: never")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all figures here too")

@@ -12,7 +12,7 @@ from tokenwire.v1 import chat_pb2
 if TYPE_CHECKING:
     from tokenwire.v1.chat_pb2_grpc import ChatServiceAsyncStub
 
-WAIT_S = 300.0
+WAIT_S = 600.0
 
 TOPICS = ("rivers", "a lighthouse", "bread", "winter", "the moon", "chess", "a small town", "colours")
 
