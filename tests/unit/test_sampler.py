@@ -203,6 +203,15 @@ def test_any_int64_seed_gives_its_own_stream(seed: int) -> None:
     assert len({a.token_id for a, _ in pairs}) > 5
 
 
+@pytest.mark.parametrize("temperature", [1e-310, 1e-38, 1.0])
+@pytest.mark.parametrize("penalty", [5e-324, 1e-38, 1e-6])
+def test_a_tiny_repetition_penalty_gives_the_likeliest_token_of_the_text(penalty: float, temperature: float) -> None:
+    logits = random_logits(1, 1000)[0]
+    params = replace(PLAIN, repetition_penalty=penalty, temperature=temperature)
+    likeliest = logits[:100].argmax().item()
+    assert draw(logits, params, range(100)).token_id == likeliest
+
+
 @pytest.mark.parametrize("temperature", [1e-310, 1e-38, 1e-6])
 def test_a_tiny_temperature_is_greedy(temperature: float) -> None:
     logits = random_logits(1, 1000)[0]

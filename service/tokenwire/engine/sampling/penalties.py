@@ -8,6 +8,9 @@ import torch
 from tokenwire.engine.model.staging import stage
 from tokenwire.engine.protocol import SamplingParams
 
+MIN_REPETITION_PENALTY = 1e-4
+"""Keeps logits / penalty inside float32, before they are divided by the temperature, too; less decides nothing else."""
+
 
 def has_penalties(params: SamplingParams) -> bool:
     """Whether a sequence needs `Penalties`."""
@@ -33,7 +36,7 @@ class Penalties:
     ) -> None:
         self._frequency = params.frequency_penalty
         self._presence = params.presence_penalty
-        self._repetition = params.repetition_penalty
+        self._repetition = max(params.repetition_penalty, MIN_REPETITION_PENALTY)
         self._counts = Counter(generated_token_ids)
         self._factors: torch.Tensor | None = None  # [width]; 1 for tokens not in the text
         self._offsets: torch.Tensor | None = None  # [width]; 0 for tokens not in the answer
