@@ -107,7 +107,8 @@ class ChatServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetChatCompletion(self, request, context):
-        """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+        """Reads a completion: one that was generated with `store`, or one whose events are kept (see
+        `ExecutionPolicy.retain_for`), also while it is live, as far as it has come.
         NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
         time. A completion that failed gives its error.
         """

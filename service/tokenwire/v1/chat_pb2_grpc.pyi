@@ -58,7 +58,8 @@ class ChatServiceStub:
     OUT_OF_RANGE (RESUME_WINDOW_EXPIRED) if the events after `after_sequence` are not all kept any more.
     """
     GetChatCompletion: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetChatCompletionRequest, _chat_pb2.StoredChatCompletion]
-    """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+    """Reads a completion: one that was generated with `store`, or one whose events are kept (see
+    `ExecutionPolicy.retain_for`), also while it is live, as far as it has come.
     NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
     time. A completion that failed gives its error.
     """
@@ -97,7 +98,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
     OUT_OF_RANGE (RESUME_WINDOW_EXPIRED) if the events after `after_sequence` are not all kept any more.
     """
     GetChatCompletion: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetChatCompletionRequest, _chat_pb2.StoredChatCompletion]  # type: ignore[assignment]
-    """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+    """Reads a completion: one that was generated with `store`, or one whose events are kept (see
+    `ExecutionPolicy.retain_for`), also while it is live, as far as it has come.
     NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
     time. A completion that failed gives its error.
     """
@@ -157,7 +159,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_pb2.GetChatCompletionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.StoredChatCompletion, _abc.Awaitable[_chat_pb2.StoredChatCompletion]]:
-        """Reads a completion: one that was generated with `store`, or one that is live or retained, as far as it has come.
+        """Reads a completion: one that was generated with `store`, or one whose events are kept (see
+        `ExecutionPolicy.retain_for`), also while it is live, as far as it has come.
         NOT_FOUND (COMPLETION_NOT_FOUND) if it is not kept, or is another caller's: stores are bounded in number, size and
         time. A completion that failed gives its error.
         """
