@@ -123,7 +123,7 @@ async def test_others_on_the_same_connection_go_on_beside_a_stalled_stream(
 
 
 async def test_what_a_stalled_reader_of_a_completion_holds_is_bounded(
-    server: Server, stalled: grpc.aio.Channel
+    server: Server, stalled: grpc.aio.Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
     most = 0
 
@@ -140,6 +140,7 @@ async def test_what_a_stalled_reader_of_a_completion_holds_is_bounded(
     watching.cancel()
     call.cancel()
     assert 0 < most < 20 * MAX_UNREAD_BYTES
+    assert "defect" not in caplog.text
 
 
 async def test_the_connection_of_a_stalled_event_stream_is_closed(server: Server, engine: FakeEngine) -> None:

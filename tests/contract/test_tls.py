@@ -175,7 +175,7 @@ async def test_channelz_is_on_its_own_port_only(engine: FakeEngine) -> None:
         assert server.admin_address.startswith("127.0.0.1:")
         async with grpc.aio.insecure_channel(server.admin_address) as channel:
             told = await ChannelzStub(channel).GetServers(GetServersRequest(), timeout=TIMEOUT_S)
-            assert len(told.server) == 2
+            assert len(told.server) >= 2  # other tests of this process may have some, too
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await ChannelzStub(channel).GetServers(GetServersRequest(), timeout=TIMEOUT_S)

@@ -81,6 +81,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                     async for event in events:
                         await context.write(event)
                 return
+            except grpc.aio.InternalError as error:  # a write to a connection that is no more: as if it were cancelled
+                raise asyncio.CancelledError from error
             except asyncio.CancelledError as cancelled:
                 status = _status(_reason(cancelled), method)
             except Exception as error:  # as above

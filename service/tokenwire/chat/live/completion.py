@@ -301,6 +301,9 @@ class LiveCompletion:
     async def _drive(self) -> None:
         while not self._log.has_ended:
             await self._wait()
+            if self._log.num_bytes > self._limits.max_unread_bytes:
+                for reader in tuple(self._readers):
+                    self._look_after(reader)
 
     def _heartbeat(self, reader: Reader) -> ChatCompletionEvent:
         event = ChatCompletionEvent(sequence=reader.last_sequence)
