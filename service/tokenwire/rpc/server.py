@@ -94,6 +94,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # A busy loop takes up few calls a second. What waits for longer than this gRPC cancels; its own limit is 30 s.
+        ("grpc.server_max_unrequested_time_in_server", 120),
     ]
 
 
