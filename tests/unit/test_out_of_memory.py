@@ -77,7 +77,7 @@ def test_answers_are_those_of_an_engine_with_enough(folder: Path, expected: Answ
 
     with running_loop(folder, wrap=wrap, overlap=overlap, **TIGHT) as client:
         assert answers(client, REQUESTS) == expected
-    assert cramped[0].num_failures > 2
+    assert cramped[0].num_failures  # how many depends on how the steps fell, which depends on their times
 
 
 def test_a_sequence_that_fits_no_step_fails_alone(folder: Path) -> None:
