@@ -21,7 +21,7 @@ class ErrorKind:
 
 _BAD_REQUEST = "invalid_request_error"
 _SERVER = "server_error"
-_CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST = 499
 """nginx's number, which has become the custom."""
 
 ERROR_TABLE: Mapping["ErrorReason.ValueType", ErrorKind] = {
@@ -68,7 +68,7 @@ ERROR_TABLE: Mapping["ErrorReason.ValueType", ErrorKind] = {
         grpc.StatusCode.DEADLINE_EXCEEDED, HTTPStatus.GATEWAY_TIMEOUT, _SERVER, "deadline_exceeded"
     ),
     ErrorReason.ERROR_REASON_COMPLETION_CANCELLED: ErrorKind(
-        grpc.StatusCode.CANCELLED, _CLIENT_CLOSED_REQUEST, _BAD_REQUEST, "completion_cancelled"
+        grpc.StatusCode.CANCELLED, CLIENT_CLOSED_REQUEST, _BAD_REQUEST, "completion_cancelled"
     ),
     ErrorReason.ERROR_REASON_REQUEST_ID_CONFLICT: ErrorKind(
         # The SDKs of OpenAI try a 409 again.

@@ -1,7 +1,7 @@
 """One RPC or HTTP request: what transports and the chat service note of it, for its access line and the metrics."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -41,6 +41,14 @@ class CallObserver(Protocol):
     def called(self, call: Call) -> None:
         """Never raises, and never waits."""
         ...
+
+
+def end_call(call: Call, observers: Sequence[CallObserver]) -> None:
+    """A call has ended, in the context in which it was handled: tell the observers."""
+    call.caller = CURRENT.get()
+    call.seconds = time.monotonic() - call.began_s
+    for observer in observers:
+        observer.called(call)
 
 
 def note_error(error: TokenwireError) -> None:

@@ -30,9 +30,7 @@ from tokenwire.engine.protocol import Engine
 from tokenwire.errors import (
     CompletionCancelledError,
     CompletionNotFoundError,
-    ConstraintFailedError,
     DrainingError,
-    EngineFaultError,
     InvalidRequestError,
     ResumeWindowError,
 )
@@ -243,10 +241,6 @@ def _outcome(live: LiveCompletion) -> str:
     match live.log.error:
         case None:
             return ",".join(live.completion.finish_reasons)
-        case ConstraintFailedError():
-            return "constraint failed"
-        case EngineFaultError():
-            return "engine fault"
         case CompletionCancelledError():
             return "cancelled"
         case error:

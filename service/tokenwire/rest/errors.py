@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from tokenwire.chat.call import note_error
+from tokenwire.error_table import CLIENT_CLOSED_REQUEST
 from tokenwire.errors import (
     ContextLengthError,
     InternalError,
@@ -27,7 +28,6 @@ _logger = logging.getLogger(__name__)
 _MAX_VIOLATIONS = 16  # as many as a gRPC status tells
 _MAX_MESSAGE = 8192
 """Characters of a message: it may quote what the caller sent."""
-_CLIENT_CLOSED_REQUEST = 499  # nobody reads it
 
 # What the HTTP layer itself refuses.
 _HTTP_CODES: Mapping[int, str] = {
@@ -103,7 +103,7 @@ async def _on_defect(request: Request, exc: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, exc: Exception) -> Response:
-    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+    return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody reads it
 
 
 EXCEPTION_HANDLERS: Mapping[type[Exception], ExceptionHandler] = {

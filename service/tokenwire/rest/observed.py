@@ -1,15 +1,13 @@
 """Watches the HTTP requests: their access lines and metrics."""
 
-import time
 from collections.abc import Sequence
 from http import HTTPMethod
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenwire.chat.call import CALL, Call, CallObserver
-from tokenwire.chat.caller import CURRENT
+from tokenwire.chat.call import CALL, Call, CallObserver, end_call
+from tokenwire.error_table import CLIENT_CLOSED_REQUEST
 
-_CLIENT_CLOSED_REQUEST = "499"
 _METHODS = frozenset(HTTPMethod)
 _PREFIXES = ("/v1/chat/completions/", "/v1/models/")
 _ROUTES = frozenset({"/v1/chat/completions", "/v1/models", "/health"})
@@ -27,7 +25,7 @@ class CallMiddleware:
             await self._app(scope, receive, send)
             return
         # Until it is answered whole, and where the client leaves before.
-        call = Call(method=_route(scope), is_http=True, code=_CLIENT_CLOSED_REQUEST)
+        call = Call(method=_route(scope), is_http=True, code=str(CLIENT_CLOSED_REQUEST))
         CALL.set(call)
         status = ""
 
@@ -42,10 +40,7 @@ class CallMiddleware:
         try:
             await self._app(scope, receive, send_observed)
         finally:
-            call.caller = CURRENT.get()
-            call.seconds = time.monotonic() - call.began_s
-            for observer in self._observers:
-                observer.called(call)
+            end_call(call, self._observers)
 
 
 def _route(scope: Scope) -> str:

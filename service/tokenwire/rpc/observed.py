@@ -7,8 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from tokenwire.chat.call import CALL, Call, CallObserver
-from tokenwire.chat.caller import CURRENT
+from tokenwire.chat.call import CALL, Call, CallObserver, end_call
 from tokenwire.chat.load import ServiceLoad
 from tokenwire.rpc.orca import ORCA_KEY, load_report
 
@@ -67,10 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 call.code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
                 raise
             finally:
-                call.caller = CURRENT.get()
-                call.seconds = time.monotonic() - call.began_s
-                for observer in self._observers:
-                    observer.called(call)
+                end_call(call, self._observers)
 
         return call
 
