@@ -1,17 +1,14 @@
 """The interceptor of the services that are not ours, health and reflection: bytes that do not parse get our status."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from tokenwire.errors import MalformedMessageError
 from tokenwire.rpc.status import status_of
-
-# Generic in the type stubs only.
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+from tokenwire.rpc.types import Context, Handler
 
 
 class ForeignInterceptor(grpc.aio.ServerInterceptor):

@@ -15,14 +15,12 @@ from tokenwire.chat.caller import CURRENT, Caller
 from tokenwire.errors import InternalError, MalformedMessageError, TokenwireError
 from tokenwire.request_id import REQUEST_ID_HEADER, request_id_of
 from tokenwire.rpc.status import RpcStatus, status_of
+from tokenwire.rpc.types import Context, Handler
 from tokenwire.rpc.wire_size import SMALL_MESSAGE_BYTES, check_wire_size, request_shape
 from tokenwire.security.access import ANYBODY, Access
 
 _log = logging.getLogger(__name__)
 
-# Generic in the type stubs only.
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Trailers: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 SEND_STATUS_TIMEOUT_S = 5.0

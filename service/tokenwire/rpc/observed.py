@@ -3,17 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
 from tokenwire.chat.call import CALL, Call, CallObserver, end_call
 from tokenwire.chat.load import ServiceLoad
 from tokenwire.rpc.orca import ORCA_KEY, load_report
-
-# Generic in the type stubs only.
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+from tokenwire.rpc.types import Context, Handler
 
 REPORT_AGE_S = 0.1
 """A load report is at most so old."""

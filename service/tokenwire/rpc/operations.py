@@ -2,17 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from tokenwire.chat.load import ServiceLoad
 from tokenwire.chat.service import ChatService
 from tokenwire.errors import InvalidRequestError, Violation
+from tokenwire.rpc.types import Context
 from tokenwire.v1 import operations_pb2, operations_pb2_grpc
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in the type stubs only
 
 DEFAULT_INTERVAL_S = 1.0
 MIN_INTERVAL_S = 0.1

@@ -3,16 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, TypeAlias
-
-import grpc
 
 from tokenwire.chat.caller import CURRENT
 from tokenwire.chat.live.reader import OnSlow
 from tokenwire.chat.service import ChatService
+from tokenwire.rpc.types import Context
 from tokenwire.v1 import chat_pb2, chat_pb2_grpc, models_pb2, models_pb2_grpc, tokens_pb2, tokens_pb2_grpc
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # generic in the type stubs only
 
 
 class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
