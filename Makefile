@@ -14,7 +14,7 @@ SERVICES := $(shell cd proto && grep -lE '^service ' $(PROTOS))
 # -qq: errors only.
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check fuzz chaos soak lint proto-check proto format stubs bench-peers clean
+.PHONY: help run test check fuzz chaos soak lint proto-check proto descriptors format stubs bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -49,6 +49,8 @@ lint: $(VENV)/dev.stamp
 
 proto-check: $(VENV)/dev.stamp
 	@$(BIN)/buf lint proto
+	@$(BIN)/buf format --diff --exit-code proto
+	@$(BIN)/buf breaking proto --against tests/contract/first_contract.binpb
 	@BUF=$(BIN)/buf tests/contract/check_breaking.sh
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call generate,"$$fresh") || exit 1; \
 	  diff -r --exclude=__pycache__ --exclude=__init__.py "$$fresh/tokenwire/v1" service/tokenwire/v1 || \
@@ -59,9 +61,14 @@ proto: $(VENV)/dev.stamp  ## generate service/tokenwire/v1 from proto/
 	@rm -f service/tokenwire/v1/*_pb2*
 	@$(call generate,service)
 
+descriptors: $(VENV)/dev.stamp  ## compile the contract into dist/tokenwire.binpb, with its comments and imports
+	@mkdir -p dist
+	@$(BIN)/buf build proto --as-file-descriptor-set -o dist/tokenwire.binpb
+
 format: $(VENV)/dev.stamp  ## format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+	@$(BIN)/buf format --write proto
 
 stubs:  ## generate and compile the stubs of other languages (REQUIRE=1 skips none)
 	@$(or $(PYTHON),$(error no Python 3.11 or newer)) tests/contract/compile_stubs.py $(if $(REQUIRE),--require)
