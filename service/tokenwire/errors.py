@@ -55,6 +55,8 @@ class TokenwireError(Exception):
     """An error that a caller may see. `str(error)` is the message for the caller."""
 
     reason: ClassVar["ErrorReason.ValueType"]
+    retry_after_s: float | None = None
+    """Seconds after which the same request may work; None: it is not said."""
 
     @property
     def kind(self) -> ErrorKind:
@@ -279,6 +281,7 @@ class RateLimitedError(TokenwireError):
     """The rate or concurrency of an API key is used up; it may work after `retry_after_s` seconds."""
 
     reason = ErrorReason.ERROR_REASON_RATE_LIMITED
+    retry_after_s: float
 
     def __init__(self, message: str, *, subject: str, retry_after_s: float) -> None:
         """`subject` is whose limit it is, and which: `key:alice/requests_per_minute`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,15 @@ async def test_the_drawn_seed_is_returned(service: ChatService, engine: FakeEngi
 async def test_while_loading_only_the_list_of_models_answers(engine: FakeEngine) -> None:
     service = ChatService(engine, max_queue=1, max_request_bytes=1)
     assert service.state is ServiceState.LOADING
-    assert list(service.list_models(ListModelsRequest()).models) == []
-    calls: list[Callable[[], object]] = [
+    assert list((await service.list_models(ListModelsRequest())).models) == []
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: service.get_model(GetModelRequest(model="tiny")),
         lambda: service.tokenize(TokenizeRequest(model="tiny")),
         lambda: service.detokenize(DetokenizeRequest(model="tiny")),
     ]
     for call in calls:
         with pytest.raises(ModelLoadingError):
-            call()
+            await call()
     for asynchronous in (service.create, service.count_tokens, service.render_prompt):
         with pytest.raises(ModelLoadingError) as caught:
             await asynchronous(request())
@@ -256,33 +256,33 @@ async def test_a_prompt_that_is_too_long_is_counted_all_the_same(service: ChatSe
 async def test_a_rendered_prompt_is_the_template_around_the_messages(service: ChatService) -> None:
     rendered = await service.render_prompt(request())
     assert rendered.prompt == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    detokenized = service.detokenize(DetokenizeRequest(model="tiny", token_ids=rendered.token_ids))
+    detokenized = await service.detokenize(DetokenizeRequest(model="tiny", token_ids=rendered.token_ids))
     assert detokenized.text == rendered.prompt
 
 
-def test_text_goes_to_tokens_and_back(service: ChatService) -> None:
-    tokens = service.tokenize(TokenizeRequest(model="tiny", text="naïve <|im_end|> 🙂"))
+async def test_text_goes_to_tokens_and_back(service: ChatService) -> None:
+    tokens = await service.tokenize(TokenizeRequest(model="tiny", text="naïve <|im_end|> 🙂"))
     assert 2 not in tokens.token_ids
     assert b"".join(tokens.token_bytes).decode() == "naïve <|im_end|> 🙂"
     back = DetokenizeRequest(model="tiny", token_ids=[1, *tokens.token_ids, 2], skip_special_tokens=True)
-    assert service.detokenize(back).text == "naïve <|im_end|> 🙂"
+    assert (await service.detokenize(back)).text == "naïve <|im_end|> 🙂"
 
 
-def test_token_ids_outside_the_vocabulary_are_all_reported(service: ChatService) -> None:
+async def test_token_ids_outside_the_vocabulary_are_all_reported(service: ChatService) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        service.detokenize(DetokenizeRequest(model="tiny", token_ids=[-1, 3, 500]))
+        await service.detokenize(DetokenizeRequest(model="tiny", token_ids=[-1, 3, 500]))
     assert [violation.field for violation in caught.value.violations] == ["token_ids[0]", "token_ids[2]"]
 
 
 @pytest.mark.parametrize(("name", "error"), [("other", ModelNotFoundError), ("", InvalidRequestError)])
-def test_a_model_that_is_not_served_is_told(service: ChatService, name: str, error: type[TokenwireError]) -> None:
+async def test_a_model_that_is_not_served_is_told(service: ChatService, name: str, error: type[TokenwireError]) -> None:
     with pytest.raises(error):
-        service.get_model(GetModelRequest(model=name))
+        await service.get_model(GetModelRequest(model=name))
 
 
-def test_a_model_tells_its_limits_and_what_identifies_it(service: ChatService, model: ServedModel) -> None:
-    described = service.get_model(GetModelRequest(model="tiny"))
-    assert [described] == list(service.list_models(ListModelsRequest()).models)
+async def test_a_model_tells_its_limits_and_what_identifies_it(service: ChatService, model: ServedModel) -> None:
+    described = await service.get_model(GetModelRequest(model="tiny"))
+    assert [described] == list((await service.list_models(ListModelsRequest())).models)
     assert (described.vocabulary_size, described.context_length) == (500, 512)
     assert (described.limits.max_n, described.limits.max_stop, described.limits.max_queued_choices) == (4, 4, 4)
     assert described.limits.max_queued_tokens > 0
@@ -329,7 +329,7 @@ async def test_the_access_log_has_counts_and_no_text(service: ChatService, caplo
 async def test_a_stored_completion_can_be_read_again(service: ChatService) -> None:
     asked = request(store=True, n=2, metadata={"team": "red"}, user="alice")
     completion = await service.create(asked)
-    stored = service.get_chat_completion(GetChatCompletionRequest(completion_id=completion.id))
+    stored = await service.get_chat_completion(GetChatCompletionRequest(completion_id=completion.id))
     assert stored.completion == completion
     assert (dict(stored.metadata), stored.user) == ({"team": "red"}, "alice")
 
@@ -340,7 +340,7 @@ async def test_a_stream_is_stored_once_its_last_event_is_there(service: ChatServ
         async for event in events:
             if event.WhichOneof("event") == "completed":
                 break  # a caller that does not wait for the status
-    stored = service.get_chat_completion(GetChatCompletionRequest(completion_id=name))
+    stored = await service.get_chat_completion(GetChatCompletionRequest(completion_id=name))
     assert [choice.content for choice in stored.completion.choices] == ["Hello!"]
 
 
@@ -350,9 +350,9 @@ async def test_what_is_not_stored_cannot_be_read(service: ChatService) -> None:
         cancelled = (await anext(events)).started.id
     for name in (completion.id, cancelled, "chatcmpl-0"):
         with pytest.raises(CompletionNotFoundError, match=name):
-            service.get_chat_completion(GetChatCompletionRequest(completion_id=name))
+            await service.get_chat_completion(GetChatCompletionRequest(completion_id=name))
     with pytest.raises(InvalidRequestError, match="`completion_id` is required"):
-        service.get_chat_completion(GetChatCompletionRequest())
+        await service.get_chat_completion(GetChatCompletionRequest())
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def gate(engine: FakeEngine) -> asyncio.Event:
     return gate
 
 
-def read(service: ChatService, completion_id: str, caller: Caller = Caller()) -> StoredChatCompletion:  # noqa: B008
-    return service.get_chat_completion(GetChatCompletionRequest(completion_id=completion_id), caller=caller)
+async def read(service: ChatService, completion_id: str, caller: Caller = Caller()) -> StoredChatCompletion:  # noqa: B008
+    return await service.get_chat_completion(GetChatCompletionRequest(completion_id=completion_id), caller=caller)
 
 
 async def idle(service: ChatService) -> None:
@@ -199,13 +199,13 @@ async def test_completions_belong_to_their_callers(service: ChatService, gate: a
     with pytest.raises(CompletionNotFoundError):
         await resume(service, name, caller=BOB)
     with pytest.raises(CompletionNotFoundError):
-        read(service, name, BOB)
+        await read(service, name, BOB)
     for target in ({"completion_id": name}, {"request_id": "a"}):
         with pytest.raises(CompletionNotFoundError):
             await service.cancel(CancelChatCompletionRequest(**target), caller=BOB)
     gate.set()
     await idle(service)
-    assert read(service, name, ALICE).completion.usage.completion_tokens == 4
+    assert (await read(service, name, ALICE)).completion.usage.completion_tokens == 4
 
 
 # The same request again
@@ -327,7 +327,7 @@ async def test_a_live_completion_is_read_as_far_as_it_has_come(
 ) -> None:
     async with aclosing(service.stream(detached(user="u", metadata={"a": "b"}))) as events:
         head = await take(events, 3)
-        live = read(service, head[0].started.id)
+        live = await read(service, head[0].started.id)
     assert (live.state, live.user, dict(live.metadata)) == (RUNNING, "u", {"a": "b"})
     assert live.completion.choices[0].content == "".join(event.delta.content for event in head)
     assert live.completion.usage.completion_tokens == 2
@@ -336,7 +336,7 @@ async def test_a_live_completion_is_read_as_far_as_it_has_come(
 
 async def test_a_retained_completion_is_read_whole(service: ChatService) -> None:
     completion = await service.create(request(execution_policy={"retain_for": "10s"}))
-    retained = read(service, completion.id)
+    retained = await read(service, completion.id)
     assert (retained.state, retained.completion) == (COMPLETED, completion)
     assert retained.expire_time.seconds >= completion.created.seconds + 10
 
@@ -346,7 +346,7 @@ async def test_a_completion_that_failed_gives_its_error(service: ChatService, en
     with pytest.raises(EngineFaultError) as caught:
         await service.create(request(request_id="a"))
     with pytest.raises(EngineFaultError):
-        read(service, caught.value.completion_id)
+        await read(service, caught.value.completion_id)
     assert caught.value.tokens_emitted == 1
 
 

@@ -1,5 +1,6 @@
 """The chat service: what every transport calls."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from enum import Enum
@@ -141,6 +142,10 @@ class ChatService:
             return ServiceState.LOADING
         return _OF_ENGINE.get(self._engine.state, ServiceState.SERVING)
 
+    async def refusal(self) -> str | None:
+        """Why new completions are not accepted now; None: they are."""
+        return None if self.state.takes_requests else self.state.value
+
     @property
     def active(self) -> int:
         """Number of live completions."""
@@ -202,20 +207,20 @@ class ChatService:
         """As `Completions.cancel`."""
         return await self._completions.cancel(request, caller=caller)
 
-    def get_chat_completion(
+    async def get_chat_completion(
         self, request: GetChatCompletionRequest, *, caller: Caller = ANYONE
     ) -> StoredChatCompletion:
         """As `Completions.get`."""
         return self._completions.get(request, caller=caller)
 
-    def list_models(self, request: ListModelsRequest, *, caller: Caller = ANYONE) -> ListModelsResponse:
+    async def list_models(self, request: ListModelsRequest, *, caller: Caller = ANYONE) -> ListModelsResponse:
         """The served models that the caller may use; none while loading."""
         model = self._models.model
         if model is None or not caller.quota.allows(model.id):
             return ListModelsResponse()
         return ListModelsResponse(models=[self._describe(model)])
 
-    def get_model(self, request: GetModelRequest, *, caller: Caller = ANYONE) -> Model:
+    async def get_model(self, request: GetModelRequest, *, caller: Caller = ANYONE) -> Model:
         """Describe one model."""
         return self._describe(self._models.named(request.model, caller))
 
@@ -237,8 +242,15 @@ class ChatService:
             prompt=prepared.prompt.text, token_ids=prepared.prompt.token_ids, grammar=prepared.grammar or ""
         )
 
-    def tokenize(self, request: TokenizeRequest, *, caller: Caller = ANYONE) -> TokenizeResponse:
-        """Turn text into tokens."""
+    async def tokenize(self, request: TokenizeRequest, *, caller: Caller = ANYONE) -> TokenizeResponse:
+        """Turn text into tokens. In a thread: a long text takes seconds."""
+        return await asyncio.to_thread(self._tokenize, request, caller)
+
+    async def detokenize(self, request: DetokenizeRequest, *, caller: Caller = ANYONE) -> DetokenizeResponse:
+        """Turn tokens into text, in a thread likewise."""
+        return await asyncio.to_thread(self._detokenize, request, caller)
+
+    def _tokenize(self, request: TokenizeRequest, caller: Caller) -> TokenizeResponse:
         model = self._models.named(request.model, caller)
         if violations := list(check_text("text", request.text, max_text_bytes(model.info.context_length))):
             raise InvalidRequestError(violations)
@@ -246,8 +258,7 @@ class ChatService:
         ids = tokenizer.encode_text(request.text, add_special_tokens=request.add_special_tokens)
         return TokenizeResponse(token_ids=ids, token_bytes=map(tokenizer.token_bytes, ids))
 
-    def detokenize(self, request: DetokenizeRequest, *, caller: Caller = ANYONE) -> DetokenizeResponse:
-        """Turn tokens into text."""
+    def _detokenize(self, request: DetokenizeRequest, caller: Caller) -> DetokenizeResponse:
         model = self._models.named(request.model, caller)
         size = model.info.vocabulary_size
         violations = [

@@ -1,4 +1,4 @@
-"""The HTTP application: routes of the OpenAI API onto the chat service."""
+"""The HTTP application: routes of the OpenAI API onto a chat service, here or behind gRPC."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 
 from tokenwire.chat.call import CallObserver
 from tokenwire.chat.caller import CURRENT
-from tokenwire.chat.service import ChatService
 from tokenwire.errors import InvalidRequestError
+from tokenwire.rest.backend import ChatBackend
 from tokenwire.rest.body import BODY_TIMEOUT_S, read_json_object, unless_disconnected
 from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chunks import ChunkWriter
@@ -37,7 +37,7 @@ _MAX_IGNORED_SHOWN = 16
 
 
 def create_app(
-    service: ChatService,
+    backend: ChatBackend,
     *,
     max_body_bytes: int,
     body_timeout_s: float = BODY_TIMEOUT_S,
@@ -51,7 +51,7 @@ def create_app(
     AppStatus.enable_automatic_graceful_drain = False
     logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
     endpoints = _Endpoints(
-        service,
+        backend,
         read_body=partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s),
         keepalive_s=keepalive_s,
     )
@@ -75,12 +75,12 @@ class _Endpoints:
 
     def __init__(
         self,
-        service: ChatService,
+        backend: ChatBackend,
         *,
         read_body: Callable[[Request], Awaitable[dict[str, object]]],
         keepalive_s: float,
     ) -> None:
-        self._service = service
+        self._backend = backend
         self._read_body = read_body
         self._keepalive_s = keepalive_s
 
@@ -91,7 +91,7 @@ class _Endpoints:
         try:
             if parsed.stream:
                 return await self._stream(request, parsed, headers)
-            completion = await unless_disconnected(request, self._service.create(parsed.message, caller=CURRENT.get()))
+            completion = await unless_disconnected(request, self._backend.create(parsed.message, caller=CURRENT.get()))
         except InvalidRequestError as error:
             raise parsed.in_json_terms(error) from None
         answer = completion_json(
@@ -104,7 +104,7 @@ class _Endpoints:
     async def _stream(self, request: Request, parsed: ParsedRequest, headers: dict[str, str]) -> ASGIApp:
         """Wait for the first event, so that a refusal is a plain HTTP error."""
         abort = request.scope[ABORT_KEY]  # a client that reads too slowly is told nothing: it would not read that, too
-        events = self._service.stream(parsed.message, caller=CURRENT.get(), on_slow=lambda error: abort())
+        events = self._backend.stream(parsed.message, caller=CURRENT.get(), on_slow=lambda error: abort())
         try:
             first = await unless_disconnected(request, anext(events))
         except BaseException:  # also where the client left: the generation ends at once
@@ -116,23 +116,22 @@ class _Endpoints:
     async def get_chat_completion(self, request: Request) -> Response:
         """GET /v1/chat/completions/{id}: a stored completion."""
         asked = GetChatCompletionRequest(completion_id=request.path_params["completion_id"])
-        return JSONResponse(stored_json(self._service.get_chat_completion(asked, caller=CURRENT.get())))
+        return JSONResponse(stored_json(await self._backend.get_chat_completion(asked, caller=CURRENT.get())))
 
     async def list_models(self, request: Request) -> Response:
         """GET /v1/models."""
-        models = self._service.list_models(ListModelsRequest(), caller=CURRENT.get()).models
-        return JSONResponse({"object": "list", "data": [model_json(model) for model in models]})
+        listed = await self._backend.list_models(ListModelsRequest(), caller=CURRENT.get())
+        return JSONResponse({"object": "list", "data": [model_json(model) for model in listed.models]})
 
     async def get_model(self, request: Request) -> Response:
         """GET /v1/models/{id}; an id may have slashes, raw or escaped."""
         asked = GetModelRequest(model=request.path_params["model"])
-        return JSONResponse(model_json(self._service.get_model(asked, caller=CURRENT.get())))
+        return JSONResponse(model_json(await self._backend.get_model(asked, caller=CURRENT.get())))
 
     async def health(self, request: Request) -> Response:
         """GET /health: 200 if completions are accepted, else 503."""
-        if self._service.state.takes_requests:
-            return JSONResponse({"status": "ok"})
-        return JSONResponse({"status": self._service.state.value}, 503)
+        refusal = await self._backend.refusal()
+        return JSONResponse({"status": refusal or "ok"}, 503 if refusal else 200)
 
 
 def _ignored_fields_headers(paths: Sequence[str]) -> dict[str, str]:

@@ -11,17 +11,9 @@ from starlette.types import ExceptionHandler
 
 from tokenwire.chat.call import note_error
 from tokenwire.error_table import CLIENT_CLOSED_REQUEST
-from tokenwire.errors import (
-    ContextLengthError,
-    InternalError,
-    InvalidRequestError,
-    ModelNotFoundError,
-    RateLimitedError,
-    TokenwireError,
-    UnauthenticatedError,
-    UnavailableError,
-)
+from tokenwire.errors import InternalError, InvalidRequestError, TokenwireError
 from tokenwire.request_id import REQUEST_ID_HEADER
+from tokenwire.v1.errors_pb2 import ErrorReason
 
 _logger = logging.getLogger(__name__)
 
@@ -37,19 +29,20 @@ _HTTP_CODES: Mapping[int, str] = {
     413: "request_too_large",
 }
 
+# Of errors that have no violations.
+_PARAMS: Mapping["ErrorReason.ValueType", str] = {
+    ErrorReason.ERROR_REASON_MODEL_NOT_FOUND: "model",
+    ErrorReason.ERROR_REASON_CONTEXT_LENGTH_EXCEEDED: "messages",
+}
+
 
 def error_json(error: TokenwireError) -> dict[str, object]:
     """The error object. It is noted that the request fails with it."""
     note_error(error)
-    message, param, code = str(error), None, error.kind.openai_code
-    match error:
-        case InvalidRequestError():
-            message = _list_violations(error)
-            param, code = error.violations[0].field, error.violations[0].code
-        case ModelNotFoundError():
-            param = "model"
-        case ContextLengthError():
-            param = "messages"
+    message, param, code = str(error), _PARAMS.get(error.reason), error.kind.openai_code
+    if isinstance(error, InvalidRequestError):
+        message = _list_violations(error)
+        param, code = error.violations[0].field, error.violations[0].code
     return _error_object(message, kind=error.kind.openai_type, param=param, code=code)
 
 
@@ -64,9 +57,9 @@ def told(exc: Exception) -> TokenwireError:
 def error_response(error: TokenwireError) -> JSONResponse:
     """The answer that tells an error."""
     headers = {}
-    if isinstance(error, (UnavailableError, RateLimitedError)) and error.retry_after_s is not None:
+    if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, UnauthenticatedError):
+    if error.reason == ErrorReason.ERROR_REASON_BAD_API_KEY:
         headers["www-authenticate"] = "Bearer"
     return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
 

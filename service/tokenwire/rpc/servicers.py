@@ -39,7 +39,7 @@ class ChatServicer(chat_pb2_grpc.ChatServiceServicer):
     async def GetChatCompletion(  # noqa: N802
         self, request: chat_pb2.GetChatCompletionRequest, context: Context
     ) -> chat_pb2.StoredChatCompletion:
-        return self._service.get_chat_completion(request, caller=CURRENT.get())
+        return await self._service.get_chat_completion(request, caller=CURRENT.get())
 
     async def CancelChatCompletion(  # noqa: N802
         self, request: chat_pb2.CancelChatCompletionRequest, context: Context
@@ -64,14 +64,14 @@ class ModelServicer(models_pb2_grpc.ModelServiceServicer):
     async def ListModels(  # noqa: N802
         self, request: models_pb2.ListModelsRequest, context: Context
     ) -> models_pb2.ListModelsResponse:
-        return self._service.list_models(request, caller=CURRENT.get())
+        return await self._service.list_models(request, caller=CURRENT.get())
 
     async def GetModel(self, request: models_pb2.GetModelRequest, context: Context) -> models_pb2.Model:  # noqa: N802
-        return self._service.get_model(request, caller=CURRENT.get())
+        return await self._service.get_model(request, caller=CURRENT.get())
 
 
 class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
-    """Tokens and prompts. Long texts in threads: they take seconds, and the event loop serves everybody."""
+    """Tokens and prompts."""
 
     def __init__(self, service: ChatService) -> None:
         self._service = service
@@ -89,9 +89,9 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     async def Tokenize(  # noqa: N802
         self, request: tokens_pb2.TokenizeRequest, context: Context
     ) -> tokens_pb2.TokenizeResponse:
-        return await asyncio.to_thread(self._service.tokenize, request, caller=CURRENT.get())
+        return await self._service.tokenize(request, caller=CURRENT.get())
 
     async def Detokenize(  # noqa: N802
         self, request: tokens_pb2.DetokenizeRequest, context: Context
     ) -> tokens_pb2.DetokenizeResponse:
-        return await asyncio.to_thread(self._service.detokenize, request, caller=CURRENT.get())
+        return await self._service.detokenize(request, caller=CURRENT.get())
