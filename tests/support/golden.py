@@ -1,7 +1,7 @@
 """Wire bytes of the contract, written once: `PYTHONPATH=tests python -m support.golden` adds those of what is new.
 
-A fixture is a message as text, with its bytes in a comment on top. The bytes come from `protoc`: not from the library that
-the tests read them with. A fixture never changes: it is what clients of any age send and read.
+A fixture is a message as text, with its bytes in a comment on top. The bytes come from `protoc`, which is not what the
+tests read them with. A fixture never changes: it is what clients of any age send and read.
 """
 
 import subprocess
