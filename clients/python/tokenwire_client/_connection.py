@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import grpc
 
@@ -12,20 +13,20 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 # The server says UNAVAILABLE before any work; gRPC says it of a connection that cannot be made or breaks, and tries
 # again only as long as nothing of the answer has come. A server that sends `grpc-retry-pushback-ms` chooses the delay.
 # A request that comes twice has one completion, for every one has an id.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
+_METHOD_CONFIG = [
+    {
+        "name": [{}],
+        "retryPolicy": {
+            "maxAttempts": 4,
+            "initialBackoff": "0.2s",
+            "maxBackoff": "5s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        },
+    }
+]
+
+LoadBalancing = Literal["pick_first", "round_robin", "weighted_round_robin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,19 @@ class Transport:
 
     retries: bool = True
     """Whether gRPC tries a call again that got UNAVAILABLE: up to four attempts, with exponential backoff."""
+
+    load_balancing: LoadBalancing = "pick_first"
+    """How calls are spread over the addresses of the target: all to the first that answers; in turn to all that their
+    health services call healthy; or to these by the load that they report."""
+
+    @property
+    def service_config(self) -> dict[str, object]:
+        """What gRPC reads of it as a service config."""
+        config: dict[str, object] = {"methodConfig": _METHOD_CONFIG} if self.retries else {}
+        if self.load_balancing != "pick_first":
+            config["loadBalancingConfig"] = [{self.load_balancing: {}}]
+            config["healthCheckConfig"] = {"serviceName": ""}
+        return config
 
 
 def tls(
@@ -91,7 +105,7 @@ class Connection:
             ("grpc.keepalive_timeout_ms", int(transport.keepalive_timeout_s * 1000)),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.enable_retries", int(transport.retries)),
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG if transport.retries else {})),
+            ("grpc.service_config", json.dumps(transport.service_config)),
         ]
 
     @property
