@@ -37,8 +37,14 @@ run: $(VENV)/serve.stamp  ## serve the demo model over gRPC and REST
 	exec $(BIN)/tokenwire serve --model "$$model" --served-model-name smollm2-135m-instruct \
 	  --port $(GRPC_PORT) --http-port $(HTTP_PORT)
 
-test: $(VENV)/dev.stamp  ## run the tests
+test: $(VENV)/dev.stamp  ## run the tests; those of clients whose toolchain is not here are skipped
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-clients: toolchains  ## run the tests of all clients
+	@$(BIN)/python -m pytest tests/clients --require-clients $(PYTEST_ARGS)
+
+toolchains: $(VENV)/dev.stamp  ## install what the clients are built with (as root on Debian), and build them
+	@PYTHONPATH=tests $(BIN)/python -m clients.toolchains
 
 check: lint proto-check  ## check formatting, types, the contract, and that the committed stubs are its own
 
@@ -70,9 +76,6 @@ format: $(VENV)/dev.stamp  ## format the code
 	@$(BIN)/ruff format
 	@$(BIN)/buf format --write proto
 
-stubs:  ## generate and compile the stubs of other languages (REQUIRE=1 skips none)
-	@$(or $(PYTHON),$(error no Python 3.11 or newer)) tests/contract/compile_stubs.py $(if $(REQUIRE),--require)
-
 fuzz: $(VENV)/dev.stamp  ## send 100,000 and more broken requests to a server (FUZZ_ARGS=…)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_ARGS)
 
@@ -88,6 +91,7 @@ bench-peers: $(VENV)/dev.stamp  ## measure beside llama.cpp and vLLM, which it i
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(BENCH_ARGS)
 
 clean:  ## remove the environments and what the tools left; the model cache stays
+	git clean -fdXq clients
 	rm -rf $(VENV) .peers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,6 +1,8 @@
 """The languages that there is a client for: what each needs, how it is built, and how its programs are run."""
 
+import importlib
 import os
+import pkgutil
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +39,13 @@ class Language:
         """What this machine lacks."""
         programs = [program for program in self.programs if shutil.which(program) is None]
         return programs + [str(path) for path in self.files if not path.exists()]
+
+
+def discover() -> dict[str, Language]:
+    """All of them, by name: what the modules of this package define."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Language)]
+    return {language.name: language for language in sorted(found, key=lambda language: language.name)}
 
 
 def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None = None) -> None:
