@@ -1,0 +1,36 @@
+// What ends a call early: the caller's signal, or the closing of the client.
+
+/** The life of one call, or of the calls of one stream. */
+export class Scope {
+  readonly #controller = new AbortController();
+  readonly #outer: AbortSignal | undefined;
+  readonly #leave: () => Promise<void>;
+  readonly #onAbort = () => void this.end(this.#outer?.reason);
+
+  /** `outer` ends it, too. `leave` is called when it ends early, to tell the server; it must not reject. */
+  constructor(outer: AbortSignal | undefined, leave: () => Promise<void>) {
+    this.#outer = outer;
+    this.#leave = leave;
+    if (outer?.aborted) {
+      this.#controller.abort(outer.reason);
+    } else {
+      outer?.addEventListener("abort", this.#onAbort, { once: true });
+    }
+  }
+
+  /** Aborts when the scope is ended. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Ends it early. Resolves when the server knows. */
+  end(reason: unknown): Promise<void> {
+    this.#controller.abort(reason);
+    return this.#leave();
+  }
+
+  /** It is over: the outer signal need not be heard any more. */
+  release(): void {
+    this.#outer?.removeEventListener("abort", this.#onAbort);
+  }
+}
