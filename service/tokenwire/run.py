@@ -3,14 +3,12 @@
 import asyncio
 import gc
 import logging
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from tokenwire.chat.model import ServedModel
 from tokenwire.engine.protocol import Progress
 from tokenwire.server import Server
+from tokenwire.signals import stop_on_signals
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +20,7 @@ async def run(
 
     Returns the exit code. Raises as `Server.start`.
     """
-    with _stop_on_signals() as signalled:
+    with stop_on_signals() as signalled:
         starting = asyncio.create_task(server.start(on_progress))
         stopping = asyncio.create_task(signalled.wait())
         try:
@@ -42,24 +40,3 @@ async def run(
             stopping.cancel()
             await asyncio.gather(starting, stopping, return_exceptions=True)
             await server.stop()
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[asyncio.Event]:
-    """The event is set by the first SIGTERM or SIGINT; the second ends the process with 128 + its number."""
-    signalled = asyncio.Event()
-
-    def handle(number: int) -> None:
-        if signalled.is_set():
-            os._exit(128 + number)
-        signalled.set()
-
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, handle, number)
-    try:
-        yield signalled
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

@@ -85,7 +85,8 @@ class Server:
 
         Raises `ListenError`, `EngineStartError` or `ModelLoadError`, each with a message for the operator.
         """
-        self._security.start(host=self._config.server.host)
+        self._security.warn(host=self._config.server.host)
+        self._security.start()
         self.port = await self._rpc.start()
         if (admin_port := self._config.security.admin_port) is not None:
             self._admin = AdminServer(admin_port)

@@ -358,6 +358,5 @@ async def test_a_server_that_a_network_reaches_without_keys_warns(caplog: pytest
     for host, is_warned in (("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True)):
         caplog.clear()
         security = Security(SecurityConfig())
-        security.start(host=host)
-        await security.stop()
+        security.warn(host=host)
         assert ("anybody" in caplog.text) is is_warned

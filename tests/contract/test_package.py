@@ -30,31 +30,33 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def base_distributions() -> set[str]:
-    """What `pip install tokenwire`, without extras, installs."""
+def installed_by(extra: str = "") -> set[str]:
+    """What `pip install tokenwire`, or `tokenwire[extra]`, installs."""
     found = {"tokenwire"}
     queue = ["tokenwire"]
     while queue:
-        for line in distribution(queue.pop()).requires or []:
+        owner = queue.pop()
+        for line in distribution(owner).requires or []:
             requirement = Requirement(line)
             name = canonicalize_name(requirement.name)
-            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            marker = {"extra": extra if owner == "tokenwire" else ""}
+            wanted = requirement.marker is None or requirement.marker.evaluate(marker)
             if wanted and name not in found:
                 found.add(name)
                 queue.append(name)
     return found
 
 
-def run_without_extras(folder: Path, code: str) -> str:
-    """What the code prints where the packages are those of the wheel and of its base dependencies."""
-    base = base_distributions()
-    extra = [
+def run_installed(folder: Path, code: str, *, extra: str = "") -> str:
+    """What the code prints where the packages are those of the wheel and of what it depends on."""
+    installed = installed_by(extra)
+    others = [
         name
         for name, owners in packages_distributions().items()
-        if not base.intersection(map(canonicalize_name, owners)) and name.isidentifier()
+        if not installed.intersection(map(canonicalize_name, owners)) and name.isidentifier()
     ]
     # `None` in `sys.modules` makes an import fail as if the module were not installed.
-    start = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.modules.update(dict.fromkeys({extra!r}))\n"
+    start = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.modules.update(dict.fromkeys({others!r}))\n"
     result = subprocess.run(
         [sys.executable, "-c", start + code], timeout=60, check=True, capture_output=True, text=True, cwd=folder
     )
@@ -72,14 +74,21 @@ def test_wheel_holds_both_packages_with_their_types_and_stubs(wheel: Path) -> No
 
 def test_client_imports_without_the_serve_extra(unpacked: Path) -> None:
     code = "import tokenwire.v1.chat_pb2_grpc, tokenwire_client as client; print(client.__file__)"
-    assert run_without_extras(unpacked, code).strip() == str(unpacked / "tokenwire_client/__init__.py")
+    assert run_installed(unpacked, code).strip() == str(unpacked / "tokenwire_client/__init__.py")
 
 
-@pytest.mark.parametrize("command", [[], ["chat"], ["generate"], ["cancel"], ["load"], ["bench"], ["serve"]])
+@pytest.mark.parametrize(
+    "command", [[], ["chat"], ["generate"], ["cancel"], ["load"], ["bench"], ["serve"], ["gateway"]]
+)
 def test_help_needs_no_extra(unpacked: Path, command: list[str]) -> None:
     code = f"sys.argv = ['tokenwire', *{command}, '--help']; from tokenwire.cli.app import main; main()"
-    assert f"Usage: {' '.join(['tokenwire', *command])}" in run_without_extras(unpacked, code)
+    assert f"Usage: {' '.join(['tokenwire', *command])}" in run_installed(unpacked, code)
 
 
 def test_serve_extra_is_not_in_the_base() -> None:
-    assert not base_distributions() & {"torch", "transformers", "starlette"}
+    assert not installed_by() & {"torch", "transformers", "starlette"}
+
+
+def test_the_gateway_needs_its_extra_only(unpacked: Path) -> None:
+    code = "import tokenwire.gateway.gateway as gateway; print(gateway.__file__)"
+    assert run_installed(unpacked, code, extra="gateway").strip() == str(unpacked / "tokenwire/gateway/gateway.py")

@@ -356,6 +356,7 @@ async def test_models_are_listed_and_found_with_a_slash_raw_or_escaped(api: Api,
     assert (await sdk.models.retrieve(MODEL)).created == model["created"]
 
 
+@pytest.mark.parametrize("loading", ["server"], indirect=True)
 async def test_health_and_refusals_follow_the_life_of_the_service(loading: Api, rest_model: ServedModel) -> None:
     health = await loading.http.get("/health")
     assert (health.status_code, health.json()) == (503, {"status": "loading"})

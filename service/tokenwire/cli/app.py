@@ -9,6 +9,7 @@ from tokenwire import __version__
 
 app = App(name="tokenwire", help="LLM chat over gRPC, for teams that host their own model.", version=__version__)
 app.command("tokenwire.cli.serve:app", name="serve", help="Serve a model.")
+app.command("tokenwire.cli.gateway:app", name="gateway", help="Serve the REST API of a service that runs elsewhere.")
 app.command("tokenwire.cli.chat:chat", name="chat", help="Chat with a served model in the terminal.")
 app.command("tokenwire.cli.generate:generate", name="generate", help="Answer one prompt; made for pipes.")
 app.command("tokenwire.cli.cancel:cancel", name="cancel", help="End a completion.")

@@ -2,6 +2,7 @@
 
 from tokenwire.config.checks import parse_size
 from tokenwire.config.engine import EngineConfig
+from tokenwire.config.gateway import GatewayConfig
 from tokenwire.config.log import LogConfig
 from tokenwire.config.model import ModelOptions
 from tokenwire.config.observability import ObservabilityConfig
@@ -13,6 +14,7 @@ from tokenwire.config.streams import StreamConfig
 
 __all__ = [
     "EngineConfig",
+    "GatewayConfig",
     "LogConfig",
     "ModelOptions",
     "ObservabilityConfig",

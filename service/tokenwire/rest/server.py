@@ -1,12 +1,13 @@
 """Runs the REST application with uvicorn inside the server's own event loop."""
 
 import asyncio
+import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from tokenwire.rest.connections import HEAD_TIMEOUT_S, KEEP_ALIVE_S, MAX_HEAD_BYTES, bounded_protocol
 from tokenwire.security.tls import Tls
@@ -19,13 +20,15 @@ class RestServer:
 
     def __init__(
         self,
-        app: Starlette,
+        app: ASGIApp,
         listener: socket.socket,
         *,
         max_connections: int = 1024,
         head_timeout_s: float = HEAD_TIMEOUT_S,
         tls: Tls | None = None,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
     ) -> None:
+        """Requests that are live `close_timeout_s` seconds after `stop` are cancelled."""
         self._server = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -38,7 +41,7 @@ class RestServer:
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 ssl_context_factory=None if tls is None else lambda config, default: tls.ssl_context(),
-                timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
+                timeout_graceful_shutdown=math.ceil(close_timeout_s),
             )
         )
         self._listener = listener
@@ -49,7 +52,7 @@ class RestServer:
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
 
     async def stop(self) -> None:
-        """Close: requests that are live after `CLOSE_TIMEOUT_S` seconds are cancelled."""
+        """Take no more connections; finish what is live, or cancel it in the end."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task

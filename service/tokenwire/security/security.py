@@ -33,13 +33,16 @@ class Security:
         self._checks_clients = config.tls_client_ca is not None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, *, host: str) -> None:
-        """Look after changes; warn where a network is trusted too much."""
+    def warn(self, *, host: str) -> None:
+        """Where a network is trusted too much."""
         if not _is_loopback(host):
             if not (self._has_keys or self._checks_clients):
                 _log.warning("anybody who reaches %s may call: see --api-keys", host)
             if self.tls is None:
                 _log.warning("connections to %s are not encrypted: see --tls-cert", host)
+
+    def start(self) -> None:
+        """Look after changes."""
         if self._watched:
             self._task = asyncio.create_task(keep_fresh(self._watched))
 

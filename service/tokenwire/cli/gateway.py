@@ -1,0 +1,57 @@
+"""`tokenwire gateway`: the REST API alone, in front of a service that runs elsewhere."""
+
+import asyncio
+import sys
+
+from cyclopts import App
+from cyclopts.config import Env
+
+from tokenwire.config import GatewayConfig, LogConfig
+from tokenwire.logs import configure_logs
+
+app = App(name="gateway", config=(Env("TOKENWIRE_", command=False),))
+
+
+@app.default
+def gateway(
+    *,
+    gateway: GatewayConfig = GatewayConfig(),  # noqa: B008 (frozen)
+    log: LogConfig = LogConfig(),  # noqa: B008
+) -> int:
+    """Serve the OpenAI-compatible REST API of a Tokenwire service that runs elsewhere.
+
+    API keys, request ids and trace contexts are handed on; the service decides. A flag wins over the environment.
+    """
+    try:
+        # Here and not on top: help and wrong flags are then answered without the extra.
+        from tokenwire.chat.call import call_fields
+        from tokenwire.gateway.gateway import Gateway
+        from tokenwire.listen import ListenError, format_address
+        from tokenwire.security.watched_files import SecurityFileError
+        from tokenwire.signals import stop_on_signals
+    except ModuleNotFoundError as error:
+        return _fail(f"`tokenwire gateway` needs more packages: pip install 'tokenwire[gateway]' ({error})")
+
+    async def main() -> None:
+        server = Gateway(gateway)
+        with stop_on_signals() as signalled:
+            try:
+                await server.start()
+                scheme = "http" if gateway.tls_cert is None else "https"
+                address = format_address(gateway.host, server.port)
+                print(f"tokenwire gateway: {scheme}://{address}/v1 for {gateway.target}", flush=True)
+                await signalled.wait()
+            finally:
+                await server.stop()
+
+    configure_logs(level=log.log_level, form=log.log_format, context=call_fields)
+    try:
+        asyncio.run(main())
+    except (ListenError, SecurityFileError) as error:
+        return _fail(str(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"tokenwire: {message}", file=sys.stderr)
+    return 1
