@@ -1,7 +1,8 @@
 """The admin port: channelz, for who is logged in on the machine."""
 
 import grpc
-from grpc_channelz.v1 import channelz
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_reflection.v1alpha import reflection
 
 from tokenwire.listen import ListenError, format_address
 
@@ -12,7 +13,7 @@ _MAX_MESSAGE_BYTES = 64 * 1024
 
 
 class AdminServer:
-    """channelz on a loopback port."""
+    """channelz on a loopback port, with reflection, so that grpcurl can call it."""
 
     def __init__(self, port: int) -> None:
         """Port 0 takes a free one."""
@@ -20,6 +21,8 @@ class AdminServer:
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)]
         self._server = grpc.aio.server(options=options)
         channelz.add_channelz_servicer(self._server)
+        names = [service.full_name for service in channelz_pb2.DESCRIPTOR.services_by_name.values()]
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], self._server)
 
     async def start(self) -> str:
         """Listen. Returns the address. Raises `ListenError`."""
