@@ -20,6 +20,11 @@ if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # the GPU's kernels, where no GPU is; read when Triton is imported
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Of the tests in clients/: this file is the one that pytest reads before it reads its options."""
+    parser.addoption("--require-clients", action="store_true", help="fail where the tools of a language are missing")
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a tiny tokenizer and its chat template."""

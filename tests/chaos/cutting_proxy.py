@@ -36,6 +36,11 @@ class CuttingProxy:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
+    def cut(self) -> None:
+        """Reset all connections now."""
+        for connection in self._connections:
+            connection.cancel()
+
     async def _connect(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -1,0 +1,1 @@
+"""What runs the conformance table against the driver of a client."""
