@@ -2,18 +2,19 @@
 
 require "google/protobuf/well_known_types"
 require "google/rpc/error_details_pb"
+require "google/rpc/status_pb"
 
 module Tokenwire
+  # What a stub raises when a call fails, or when an answer does not parse.
+  RAISED_BY_GRPC = [GRPC::BadStatus, Google::Protobuf::ParseError].freeze
+  private_constant :RAISED_BY_GRPC
+
   # What breaks its rule (`field` is the path of a field), or which limit is used up.
   Violation = Struct.new(:field, :description)
 
   # A call that failed. Each gRPC status that means a failure has a subclass: UnavailableError for UNAVAILABLE. The
   # +cause+ is the GRPC::BadStatus.
   class Error < StandardError
-    # What a stub raises when a call fails, or when an answer does not parse.
-    RAISED_BY_GRPC = [GRPC::BadStatus, Google::Protobuf::ParseError].freeze
-    private_constant :RAISED_BY_GRPC
-
     # The gRPC status, as in GRPC::Core::StatusCodes.
     attr_reader :code
 
@@ -46,7 +47,7 @@ module Tokenwire
       raise from(e)
     end
 
-    # The error that one of RAISED_BY_GRPC stands for.
+    # The error that a GRPC::BadStatus stands for, or a Google::Protobuf::ParseError.
     def self.from(cause)
       return InternalError.new(cause.message, code: GRPC::Core::StatusCodes::INTERNAL) unless cause.is_a?(GRPC::BadStatus)
 

@@ -69,7 +69,7 @@ module Tokenwire
       end
       @course.finish
       nil
-    rescue *Error::RAISED_BY_GRPC => e
+    rescue *RAISED_BY_GRPC => e
       raise unless is_reading
 
       @course.resume_after_s(Error.from(e))

@@ -20,7 +20,7 @@ module Tokenwire
     # Takes the next event. Raises BrokenStreamError where it may not stand.
     def check(event)
       kind = event.event
-      broken("event `#{kind}` after `completed`") if @completed
+      broken("event '#{kind}' after `completed`") if @completed
       return check_heartbeat(event.sequence) if kind == :heartbeat
 
       broken("sequence #{event.sequence} after #{@sequence}") if @sequence && event.sequence <= @sequence
@@ -56,13 +56,13 @@ module Tokenwire
     end
 
     def check_prompt_logprobs
-      broken("`prompt_logprobs` before `started`") unless @open_choices
-      broken("`prompt_logprobs` after an answer began") if @answering
+      broken("'prompt_logprobs' before `started`") unless @open_choices
+      broken("'prompt_logprobs' after an answer began") if @answering
     end
 
     def check_delta(delta)
       fault = open_choice(delta.index, :delta).fault(delta)
-      broken("#{fault} of choice #{delta.index}") if fault
+      broken(fault) if fault
       @answering = true
     end
 
@@ -76,14 +76,14 @@ module Tokenwire
 
     def check_completed
       broken("`completed` before `started`") unless @open_choices
-      broken("`completed` while choices #{@open_choices.keys} are open") unless @open_choices.empty?
+      broken("`completed` while choices #{@open_choices.keys.sort} are open") unless @open_choices.empty?
       @completed = true
     end
 
     def open_choice(index, kind)
-      broken("`#{kind}` before `started`") unless @open_choices
+      broken("'#{kind}' before `started`") unless @open_choices
       @open_choices[index] ||= OpenChoice.new(nil) if @is_rest && !@finished[index]
-      @open_choices[index] || broken("`#{kind}` for choice #{index}, which is finished or was never asked")
+      @open_choices[index] || broken("'#{kind}' for choice #{index}, which is finished or was never asked")
     end
 
     # What the deltas of one choice had so far.
@@ -96,11 +96,11 @@ module Tokenwire
 
       # Takes the next delta. What is wrong with it; nil if nothing is.
       def fault(delta)
-        return "reasoning after the content" if @has_content && !delta.reasoning.empty?
+        return "reasoning after the content of choice #{delta.index}" if @has_content && !delta.reasoning.empty?
 
         @has_content ||= !delta.content.empty?
         delta.tool_calls.each do |part|
-          fault = call_fault(part)
+          fault = call_fault(part, delta.index)
           return fault if fault
         end
         nil
@@ -108,13 +108,16 @@ module Tokenwire
 
       private
 
-      def call_fault(part)
+      def call_fault(part, choice)
         has_id = !part.id.empty?
         @num_calls ||= has_id ? part.index : part.index + 1
         is_first = part.index == @num_calls
-        return "tool call #{part.index} out of order" unless is_first || part.index == @num_calls - 1
-        return "id and name not only in the first part of tool call #{part.index}" \
-          unless has_id == is_first && part.name.empty? != is_first
+        unless is_first || part.index == @num_calls - 1
+          return "tool call #{part.index} of choice #{choice} is out of order"
+        end
+        unless has_id == is_first && part.name.empty? != is_first
+          return "id and name of tool call #{part.index} belong in its first part only"
+        end
 
         @num_calls += 1 if is_first
         nil
