@@ -22,7 +22,7 @@ def examples(readme: Path) -> dict[str, Path]:
 def test_the_first_program_is_the_quickstart(readme: Path) -> None:
     (quickstart,) = [file for name, file in examples(readme).items() if name.lower() == "quickstart"]
     fence = FENCES[quickstart.suffix]
-    block = re.search(rf"^```{fence}\\n(.*?)^```", readme.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    block = re.search(rf"^```{fence}\n(.*?)^```", readme.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert block
     assert block[1] == quickstart.read_text(encoding="utf-8")
 
@@ -30,7 +30,7 @@ def test_the_first_program_is_the_quickstart(readme: Path) -> None:
 @every_client
 def test_every_example_is_named(readme: Path) -> None:
     text = readme.read_text(encoding="utf-8")
-    names = [name for name in examples(readme) if not re.search(rf"\\b{re.escape(name)}\\b", text)]
+    names = [name for name in examples(readme) if not re.search(rf"\b{re.escape(name)}\b", text)]
     assert not names
 
 
