@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from tokenwire.errors import InvalidRequestError
-from tokenwire.rest.requests import ParsedRequest, parse_chat_request
+from tokenwire.rest.chat.requests import ParsedRequest, parse_chat_request
 from tokenwire.v1.chat_pb2 import Message
 
 HI = {"role": "user", "content": "hi"}

@@ -1,6 +1,6 @@
 """Events of a stream become chunks."""
 
-from tokenwire.rest.chunks import ChunkWriter
+from tokenwire.rest.chat.chunks import ChunkWriter
 from tokenwire.v1.chat_pb2 import (
     ChatCompletionEvent,
     Delta,

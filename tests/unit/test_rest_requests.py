@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from support.json_request import HI, parse, violations
 from tokenwire.errors import ConstraintInvalidError, InvalidRequestError, Violation
-from tokenwire.rest.requests import parse_chat_request
+from tokenwire.rest.chat.requests import parse_chat_request
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ExecutionPolicy, OnDisconnect, ServiceTier
 
 SCALARS: Mapping[str, tuple[object, ...]] = {

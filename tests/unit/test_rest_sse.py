@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 
 from starlette.types import Message
 
-from tokenwire.rest.chunks import ChunkWriter
-from tokenwire.rest.sse import stream_response
+from tokenwire.rest.chat.chunks import ChunkWriter
+from tokenwire.rest.sse import ChunkStream, stream_response
 from tokenwire.v1.chat_pb2 import ChatCompletionEvent, Completed, EffectiveParameters, ServiceTier, Started
 
 STARTED = Started(parameters=EffectiveParameters(n=1), service_tier=ServiceTier.SERVICE_TIER_DEFAULT)
@@ -33,7 +33,8 @@ async def sent_by(num_turns: int) -> list[bytes]:
         raise AssertionError("the client stays")
 
     events = quiet_events(num_turns)
-    respond = stream_response(ChunkWriter(STARTED, include_usage=False), events, headers={}, keepalive_s=1e-6)
+    writer = ChunkStream(ChunkWriter(STARTED, include_usage=False))
+    respond = stream_response(writer, events, headers={}, keepalive_s=1e-6)
     await asyncio.wait_for(respond({"type": "http", "method": "POST"}, receive, send), TIMEOUT_S)
     return pieces
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import NoReturn, TypeVar
 
@@ -13,6 +13,9 @@ from tokenwire.errors import MalformedMessageError
 from tokenwire.rest.json_size import SMALL_BODY_BYTES, check_num_values
 
 T = TypeVar("T")
+
+BodyReader = Callable[[Request], Awaitable[dict[str, object]]]
+"""Gives the JSON object that a request has for a body."""
 
 BODY_TIMEOUT_S = 60.0
 """A body has to arrive in that time, as a gRPC request has."""

@@ -9,15 +9,16 @@ from tokenwire.chat.call import CALL, Call, CallObserver, end_call
 from tokenwire.error_table import CLIENT_CLOSED_REQUEST
 
 _METHODS = frozenset(HTTPMethod)
-_PREFIXES = ("/v1/chat/completions/", "/v1/models/")
-_ROUTES = frozenset({"/v1/chat/completions", "/v1/models", "/health"})
 
 
 class CallMiddleware:
     """Comes before all others: it sees how the request ends, refused ones too."""
 
-    def __init__(self, app: ASGIApp, *, observers: Sequence[CallObserver]) -> None:
+    def __init__(self, app: ASGIApp, *, paths: Sequence[str], observers: Sequence[CallObserver]) -> None:
+        """`paths` are those of the routes; a parameter is the last part of one."""
         self._app = app
+        self._fixed = frozenset(path for path in paths if "{" not in path)
+        self._prefixes = [path.partition("{")[0] for path in paths if "{" in path]
         self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,7 +26,7 @@ class CallMiddleware:
             await self._app(scope, receive, send)
             return
         # Until it is answered whole, and where the client leaves before.
-        call = Call(method=_route(scope), is_http=True, code=str(CLIENT_CLOSED_REQUEST))
+        call = Call(method=self._route(scope), is_http=True, code=str(CLIENT_CLOSED_REQUEST))
         CALL.set(call)
         status = ""
 
@@ -42,14 +43,13 @@ class CallMiddleware:
         finally:
             end_call(call, self._observers)
 
-
-def _route(scope: Scope) -> str:
-    """Method and route, of which there are a few, whatever is asked."""
-    method = scope["method"] if scope["method"] in _METHODS else "other"
-    path = scope["path"]
-    if path in _ROUTES:
-        return f"{method} {path}"
-    for prefix in _PREFIXES:
-        if path.startswith(prefix):
-            return f"{method} {prefix}{{id}}"
-    return f"{method} other"
+    def _route(self, scope: Scope) -> str:
+        """Method and route, of which there are a few, whatever is asked."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        path = scope["path"]
+        if path in self._fixed:
+            return f"{method} {path}"
+        for prefix in self._prefixes:
+            if path.startswith(prefix):
+                return f"{method} {prefix}{{id}}"
+        return f"{method} other"

@@ -1,31 +1,109 @@
 """Server-sent events: the stream of a completion as an HTTP answer."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
+from typing import Protocol
 
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenwire.rest.chunks import ChunkWriter
+from tokenwire.chat.caller import CURRENT
+from tokenwire.errors import TokenwireError
+from tokenwire.rest.backend import ChatBackend
+from tokenwire.rest.body import unless_disconnected
+from tokenwire.rest.connections import ABORT_KEY
 from tokenwire.rest.errors import error_json, told
-from tokenwire.v1.chat_pb2 import ChatCompletionEvent
+from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest
 
 _DONE = b"data: [DONE]\n\n"
 # Made once, not for every chunk. ASCII only: some readers of server-sent events also split lines at U+2028 and U+0085.
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+JsonObject = dict[str, object]
 _KEEPALIVE = ServerSentEvent(comment="keepalive", sep="\n")
 
 
+class StreamWriter(Protocol):
+    """Puts a stream into the form of an API. Each piece is one or more whole server-sent events."""
+
+    def opening(self) -> Iterator[bytes]:
+        """Before any event."""
+
+    def pieces(self, event: ChatCompletionEvent) -> Iterator[bytes]:
+        """Of one event."""
+
+    def closing(self) -> bytes:
+        """After the last event."""
+
+    def failure(self, error: TokenwireError) -> bytes:
+        """Instead of what would have come."""
+
+
+class ChunkSource(Protocol):
+    """Makes the chunks of an API whose events have no names."""
+
+    def opening(self) -> Iterator[JsonObject]:
+        """Before any event."""
+
+    def chunks(self, event: ChatCompletionEvent) -> Iterator[JsonObject]:
+        """Of one event."""
+
+
+class ChunkStream:
+    """A `StreamWriter` of chunks, `[DONE]` behind them, or the error object in its place."""
+
+    def __init__(self, source: ChunkSource) -> None:
+        self._source = source
+
+    def opening(self) -> Iterator[bytes]:
+        """The first chunks."""
+        return map(_data, self._source.opening())
+
+    def pieces(self, event: ChatCompletionEvent) -> Iterator[bytes]:
+        """The chunks of an event."""
+        return map(_data, self._source.chunks(event))
+
+    def closing(self) -> bytes:
+        """`[DONE]`."""
+        return _DONE
+
+    def failure(self, error: TokenwireError) -> bytes:
+        """The error object."""
+        return _data(error_json(error))
+
+
+def _data(value: Mapping[str, object]) -> bytes:
+    return f"data: {_to_json(value)}\n\n".encode("ascii")
+
+
+def named_event(name: str, value: Mapping[str, object]) -> bytes:
+    """An event with a name."""
+    return f"event: {name}\ndata: {_to_json(value)}\n\n".encode("ascii")
+
+
+async def first_event(
+    request: Request, backend: ChatBackend, message: ChatCompletionRequest
+) -> tuple[ChatCompletionEvent, AsyncGenerator[ChatCompletionEvent, None]]:
+    """Ask for a stream and wait for its first event, so that a refusal is a plain HTTP error; then the others."""
+    abort = request.scope[ABORT_KEY]  # a client that reads too slowly is told nothing: it would not read that, too
+    events = backend.stream(message, caller=CURRENT.get(), on_slow=lambda error: abort())
+    try:
+        return await unless_disconnected(request, anext(events)), events
+    except BaseException:  # also where the client left: the generation ends at once
+        await events.aclose()
+        raise
+
+
 def stream_response(
-    writer: ChunkWriter,
+    writer: StreamWriter,
     events: AsyncGenerator[ChatCompletionEvent, None],
     *,
     headers: Mapping[str, str],
     keepalive_s: float,
 ) -> ASGIApp:
-    """Answer with the chunks of `events`, from which `started` has been taken already. Whatever ends the answer, a
+    """Answer with what `writer` makes of `events`, from which `started` has been taken already. What ends the answer, a
     client that goes away among it, closes `events`. A quiet stream carries a comment each `keepalive_s` seconds."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,9 +124,9 @@ def stream_response(
 
 
 class _Body:
-    """What is sent: the chunks and `[DONE]`, or after a failure the error object instead."""
+    """What is sent: the pieces and the end, or after a failure the error instead."""
 
-    def __init__(self, writer: ChunkWriter, events: AsyncIterator[ChatCompletionEvent]) -> None:
+    def __init__(self, writer: StreamWriter, events: AsyncIterator[ChatCompletionEvent]) -> None:
         self._writer = writer
         self._events = events
         self.ended = False
@@ -56,17 +134,13 @@ class _Body:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         try:
-            for chunk in self._writer.opening():
-                yield _data(chunk)
+            for piece in self._writer.opening():
+                yield piece
             async for event in self._events:
-                for chunk in self._writer.chunks(event):
-                    yield _data(chunk)
-            last = _DONE
+                for piece in self._writer.pieces(event):
+                    yield piece
+            last = self._writer.closing()
         except Exception as exc:  # the status line is sent: raised, it would reach the client as a cut connection only
-            last = _data(error_json(told(exc)))
+            last = self._writer.failure(told(exc))
         self.ended = True
         yield last
-
-
-def _data(value: Mapping[str, object]) -> bytes:
-    return f"data: {_to_json(value)}\n\n".encode("ascii")

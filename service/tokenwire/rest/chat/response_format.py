@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from tokenwire.rest.chat.unserved import refuse_unless
 from tokenwire.rest.json_reader import JsonReader, ScalarReader, scalar_readers, set_field
-from tokenwire.rest.unserved import refuse_unless
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, JsonSchemaFormat, ResponseFormat
 
 _PATH = "response_format"

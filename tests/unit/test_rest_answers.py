@@ -2,7 +2,7 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tokenwire.rest.responses import completion_json, stored_json
+from tokenwire.rest.chat.answers import completion_json, stored_json
 from tokenwire.v1.chat_pb2 import (
     ChatCompletion,
     Choice,

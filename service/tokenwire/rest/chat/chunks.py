@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tokenwire.rest.responses import (
+from tokenwire.rest.chat.answers import (
     FINISH_REASONS,
     JsonObject,
     extension_json,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from tokenwire.rest.chat.tools import take_function
+from tokenwire.rest.chat.unserved import read_unserved_in_message
 from tokenwire.rest.json_reader import JsonReader, enum_words, scalar_readers, set_field, shown
-from tokenwire.rest.tools import take_function
-from tokenwire.rest.unserved import read_unserved_in_message
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ContentPart, FunctionCall, Message, Role, ToolCall
 
 _MESSAGE_SCALARS = scalar_readers(Message)

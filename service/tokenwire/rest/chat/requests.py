@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tokenwire.errors import InvalidRequestError
-from tokenwire.rest.execution_policy import read_execution_policy
+from tokenwire.rest.chat.execution_policy import read_execution_policy
+from tokenwire.rest.chat.messages import read_messages
+from tokenwire.rest.chat.response_format import read_response_format
+from tokenwire.rest.chat.tools import read_tool_choice, read_tools
+from tokenwire.rest.chat.unserved import read_unserved, refuse_unless
 from tokenwire.rest.json_names import in_json_terms
 from tokenwire.rest.json_reader import JsonReader, ScalarReader, enum_words, scalar_readers, set_field, shown
-from tokenwire.rest.messages import read_messages
-from tokenwire.rest.response_format import read_response_format
-from tokenwire.rest.tools import read_tool_choice, read_tools
-from tokenwire.rest.unserved import read_unserved, refuse_unless
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, ServiceTier
 
 # A scalar field of the contract has the name and the JSON type that the OpenAI API gives it, but for JSON as text.

@@ -16,7 +16,6 @@ from tokenwire.v1.chat_pb2 import (
     TopLogprob,
     Usage,
 )
-from tokenwire.v1.models_pb2 import Model
 
 JsonObject = dict[str, object]
 
@@ -94,23 +93,6 @@ def token_logprobs_json(logprobs: Iterable[TokenLogprob]) -> list[JsonObject]:
 def extension_json(parameters: EffectiveParameters) -> JsonObject:
     """What the OpenAI API has no place for: the parameters in force, the seed used among them."""
     return {"parameters": {field.name: getattr(parameters, field.name) for field in parameters.DESCRIPTOR.fields}}
-
-
-def model_json(model: Model) -> JsonObject:
-    """An entry of the list of models."""
-    return {
-        "id": model.id,
-        "object": "model",
-        "created": model.created.seconds,
-        "owned_by": "tokenwire",
-        "tokenwire": {
-            "system_fingerprint": model.system_fingerprint,
-            "architecture": model.architecture,
-            "dtype": model.dtype,
-            "context_length": model.context_length,
-            "vocabulary_size": model.vocabulary_size,
-        },
-    }
 
 
 def _choice_json(choice: Choice, *, logprobs: bool) -> JsonObject:

@@ -1,7 +1,7 @@
 """`execution_policy` of a JSON body, an extension: times are numbers of seconds, enums are words."""
 
+from tokenwire.rest.chat.unserved import refuse_unless
 from tokenwire.rest.json_reader import JsonReader, enum_words, set_field, shown
-from tokenwire.rest.unserved import refuse_unless
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, OnDisconnect
 
 _PATH = "execution_policy"
