@@ -1,21 +1,13 @@
 """The clients of all languages: built once a session; else skipped or, with `--require-clients`, failed."""
 
 import fcntl
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from clients import languages
-from clients.languages import Language
-
-LANGUAGES: list[Language] = [
-    importlib.import_module(f"clients.languages.{module.name}").LANGUAGE
-    for module in pkgutil.iter_modules(languages.__path__)
-]
+from clients.languages import Language, discover
 
 Built = Callable[[Language], Language]
 """Builds a language, the first time."""
@@ -24,7 +16,7 @@ Built = Callable[[Language], Language]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests with a `language` run with each."""
     if "language" in metafunc.fixturenames:
-        metafunc.parametrize("language", LANGUAGES, ids=lambda language: language.name, scope="session")
+        metafunc.parametrize("language", discover().values(), ids=lambda language: language.name, scope="session")
 
 
 @pytest.fixture(scope="session")
