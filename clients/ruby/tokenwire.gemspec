@@ -11,6 +11,7 @@ Gem::Specification.new do |spec|
     Streams with the answer so far, typed errors with violations and retry delay, deadlines, cancellation, safe retries,
     and streams that survive a lost connection, over the generated gRPC stubs of the Tokenwire contract.
   TEXT
+  spec.homepage = "https://tokenwire.dev"
   spec.license = "Apache-2.0"
   spec.required_ruby_version = ">= 3.1"
   spec.files = Dir["lib/**/*.rb", "examples/*.rb", "README.md", "LICENSE"]

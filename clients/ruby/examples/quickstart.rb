@@ -6,5 +6,5 @@ request = Tokenwire::V1::ChatCompletionRequest.new(
   messages: [{ role: :ROLE_USER, content: "Name three rivers." }],
   max_completion_tokens: 48
 )
-client.stream(request) { |update| $stdout.write(update.text) } # as it comes
-puts client.chat(request).usage.total_tokens # the whole answer
+client.stream(request) { |update| print update.text } # as it comes
+puts "", client.chat(request).choices.first.content # the whole answer
