@@ -18,6 +18,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer client.Close()
 	stream := client.Stream(context.Background(), &tokenwirev1.ChatCompletionRequest{
 		Model:               "smollm2-135m-instruct",
 		Messages:            []*tokenwirev1.Message{tokenwire.User("Name three rivers.")},
