@@ -103,7 +103,7 @@ def _example(name: str) -> list[str]:
 LANGUAGE = Language(
     name="java",
     build=build,
-    driver=_run("dev.tokenwire.conformance.Driver"),
+    driver=_run("dev.tokenwire.conformance.ConformanceDriver"),
     example=_example,
     programs=("protoc", "java", "javac", "grpc_java_plugin"),
     files=JARS,

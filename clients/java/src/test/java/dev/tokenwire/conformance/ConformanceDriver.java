@@ -6,8 +6,8 @@ import java.io.EOFException;
 import java.io.IOException;
 
 /** Speaks driver.proto over stdin and stdout: a command, its result, each behind its length. */
-public final class Driver {
-  private Driver() {}
+public final class ConformanceDriver {
+  private ConformanceDriver() {}
 
   /** Ends when stdin does. */
   public static void main(String[] args) throws IOException {
