@@ -9,7 +9,7 @@ try {
     {
       model: "smollm2-135m-instruct",
       messages: [{ role: Role.USER, content: "Tell me a long story." }],
-      maxCompletionTokens: 64,
+      maxCompletionTokens: 512,
       executionPolicy: { onDeadline: OnDeadline.RETURN_PARTIAL },
     },
     { timeoutMs: 500 },

@@ -88,14 +88,19 @@ function readDetails(error: ServiceError): Details {
   if (!(packed instanceof Uint8Array)) {
     return details;
   }
-  try {
-    for (const { typeUrl, value } of Status.decode(packed).details) {
-      Object.assign(details, readDetail(typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value));
-    }
-  } catch {
-    // Details that do not parse must not hide the status.
+  for (const { typeUrl, value } of parsed(() => Status.decode(packed).details) ?? []) {
+    Object.assign(details, parsed(() => readDetail(typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value)));
   }
   return details;
+}
+
+/** What does not parse must not hide the status, nor the rest of the details. */
+function parsed<Value>(parse: () => Value): Value | undefined {
+  try {
+    return parse();
+  } catch {
+    return undefined;
+  }
 }
 
 function readDetail(type: string, value: Uint8Array): Partial<Details> {
