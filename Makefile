@@ -62,10 +62,12 @@ proto-check: $(VENV)/dev.stamp
 	  diff -r --exclude=__pycache__ --exclude=__init__.py "$$fresh/tokenwire/v1" service/tokenwire/v1 || \
 	  { echo 'service/tokenwire/v1 is not what proto/ generates: run make proto'; exit 1; }; \
 	  echo 'service/tokenwire/v1 is what proto/ generates'
+	@tests/contract/go_stubs.sh check
 
-proto: $(VENV)/dev.stamp  ## generate service/tokenwire/v1 from proto/
+proto: $(VENV)/dev.stamp  ## generate service/tokenwire/v1 and the Go stubs from proto/
 	@rm -f service/tokenwire/v1/*_pb2*
 	@$(call generate,service)
+	@tests/contract/go_stubs.sh generate
 
 descriptors: $(VENV)/dev.stamp  ## compile the contract into dist/tokenwire.binpb, with its comments and imports
 	@mkdir -p dist
