@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
+from transformers import AutoTokenizer
 
 from support.fake_engine import FakeEngine, Step, answer, make_info, output
 from tokenwire.chat.model import ModelLoadError, ServedModel
@@ -26,7 +27,14 @@ from tokenwire.errors import (
     TokenwireError,
 )
 from tokenwire.stream import StreamChecker, StreamFolder
-from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest, GetChatCompletionRequest, ServiceTier
+from tokenwire.v1.chat_pb2 import (
+    ChatCompletionEvent,
+    ChatCompletionRequest,
+    GetChatCompletionRequest,
+    RawPrompt,
+    ServiceTier,
+    TokenIds,
+)
 from tokenwire.v1.models_pb2 import GetModelRequest, ListModelsRequest
 from tokenwire.v1.tokens_pb2 import DetokenizeRequest, TokenizeRequest
 
@@ -91,6 +99,25 @@ async def test_the_engine_gets_the_prompt_and_the_parameters(
     assert (generation.n, generation.sampling.seed, generation.sampling.max_tokens) == (2, 9, 3)
     assert (completion.parameters.seed, completion.parameters.temperature) == (9, 0.5)
     assert completion.usage.prompt_tokens == len(generation.prompt_token_ids)
+
+
+async def test_a_raw_prompt_goes_to_the_engine_without_the_template(
+    service: ChatService, engine: FakeEngine, tiny_folder: Path
+) -> None:
+    text = "<|im_start|>user\nnaïve 🙂"
+    await service.create(ChatCompletionRequest(model="tiny", raw_prompt=RawPrompt(text=text)))
+    expected = AutoTokenizer.from_pretrained(tiny_folder)(text)["input_ids"]
+    assert engine.requests[0].prompt_token_ids == tuple(expected)
+    asked = ChatCompletionRequest(model="tiny", raw_prompt=RawPrompt(token_ids=TokenIds(ids=expected)))
+    await service.create(asked)
+    assert engine.requests[1].prompt_token_ids == tuple(expected)
+    assert (await service.render_prompt(asked)).prompt == text
+
+
+@pytest.mark.parametrize("prompt", [RawPrompt(text=""), RawPrompt(token_ids=TokenIds())])
+async def test_a_raw_prompt_without_tokens_is_refused(service: ChatService, prompt: RawPrompt) -> None:
+    with pytest.raises(InvalidRequestError, match="at least 1 token"):
+        await service.create(ChatCompletionRequest(model="tiny", raw_prompt=prompt))
 
 
 async def test_the_drawn_seed_is_returned(service: ChatService, engine: FakeEngine) -> None:

@@ -95,7 +95,25 @@ def test_nan_and_infinities_are_refused(field: str, value: float) -> None:
     assert str(value) in violation.description
 
 
+def raw(**fields: Any) -> ChatCompletionRequest:
+    return ParseDict({"model": "m", **fields}, ChatCompletionRequest())
+
+
 OTHERS = [
+    (raw(raw_prompt={}), "raw_prompt.prompt", "missing_required_parameter", "required"),
+    (
+        raw(raw_prompt={"token_ids": {"ids": [0, 500]}}),
+        "raw_prompt.token_ids.ids[1]",
+        "invalid_value",
+        "[0, 500), the model's vocabulary; got 500",
+    ),
+    (request(raw_prompt={"text": "a"}), "messages", "invalid_parameter_combination", "beside `raw_prompt`"),
+    (
+        raw(raw_prompt={"text": "a"}, chat_template_kwargs="{}"),
+        "chat_template_kwargs",
+        "invalid_parameter_combination",
+        "beside `raw_prompt`",
+    ),
     (request(model=""), "model", "missing_required_parameter", "required"),
     (request(messages=[]), "messages", "empty_array", "at least 1"),
     (with_message(content="hi"), "messages[0].role", "missing_required_parameter", "required"),

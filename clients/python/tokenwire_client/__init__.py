@@ -3,7 +3,7 @@
 from tokenwire_client._aio import AsyncClient
 from tokenwire_client._connection import DEFAULT_TARGET, Transport, tls
 from tokenwire_client._execution_policy import ExecutionPolicyDict
-from tokenwire_client._messages import ContentPartDict, MessageDict, ToolCallDict, assistant, system, tool, user
+from tokenwire_client._messages import ContentPartDict, MessageDict, ToolCallDict, assistant, raw, system, tool, user
 from tokenwire_client._request import ChatParameters, Prompt, chat_request
 from tokenwire_client._response_format import ResponseFormatDict, choice, json_schema, lark, regex
 from tokenwire_client._stream import StreamUpdate
@@ -85,6 +85,7 @@ __all__ = [
     "function",
     "json_schema",
     "lark",
+    "raw",
     "regex",
     "system",
     "tls",

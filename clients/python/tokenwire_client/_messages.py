@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import Literal, NotRequired, TypedDict
 
-from tokenwire.v1.chat_pb2 import Choice, ContentPart, ContentParts, FunctionCall, Message, Role, ToolCall
+from tokenwire.v1.chat_pb2 import (
+    Choice,
+    ContentPart,
+    ContentParts,
+    FunctionCall,
+    Message,
+    RawPrompt,
+    Role,
+    TokenIds,
+    ToolCall,
+)
 from tokenwire_client._dicts import enum_value, refuse_unknown_keys
 
 
@@ -65,6 +75,11 @@ def assistant(said: str | Choice) -> Message:
 def tool(content: str, tool_call_id: str) -> Message:
     """What a tool call gave; `tool_call_id` is the `id` of the call."""
     return Message(role=Role.ROLE_TOOL, content=content, tool_call_id=tool_call_id)
+
+
+def raw(prompt: str | Sequence[int]) -> RawPrompt:
+    """A prompt as it stands, without the chat template: a text, or token ids."""
+    return RawPrompt(text=prompt) if isinstance(prompt, str) else RawPrompt(token_ids=TokenIds(ids=prompt))
 
 
 def to_message(given: Message | MessageDict) -> Message:

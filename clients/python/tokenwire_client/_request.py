@@ -11,6 +11,7 @@ from tokenwire.v1.chat_pb2 import (
     ChatCompletionRequest,
     ExecutionPolicy,
     Message,
+    RawPrompt,
     ResponseFormat,
     ServiceTier,
     Tool,
@@ -26,7 +27,7 @@ from tokenwire_client.errors import FieldViolation, InvalidRequestError, ModelLo
 
 
 class ChatParameters(TypedDict, total=False):
-    """The parameters of a chat request: every field of `ChatCompletionRequest` but `messages`; None is "not given".
+    """The parameters of a chat request: every field of `ChatCompletionRequest` but the prompt; None is "not given".
 
     Meanings, ranges and defaults are those of the contract. The server checks them, all at once.
     """
@@ -64,8 +65,9 @@ class ChatParameters(TypedDict, total=False):
     request_id: str | None
 
 
-Prompt = str | Message | Sequence[Message | MessageDict] | ChatCompletionRequest
-"""A conversation: what the user says, one message, several, or a whole request."""
+Prompt = str | Message | Sequence[Message | MessageDict] | RawPrompt | ChatCompletionRequest
+"""A conversation: what the user says, one message, several; a prompt as it stands, without chat template; or a whole
+request."""
 
 
 def chat_request(prompt: Prompt, parameters: ChatParameters) -> ChatCompletionRequest:
@@ -85,6 +87,8 @@ def chat_request(prompt: Prompt, parameters: ChatParameters) -> ChatCompletionRe
         request.CopyFrom(prompt)
         for name in given:
             request.ClearField(name)
+    elif isinstance(prompt, RawPrompt):
+        request.raw_prompt.CopyFrom(prompt)
     else:
         request.messages.extend(_messages(prompt))
     request.MergeFrom(parameters_only)

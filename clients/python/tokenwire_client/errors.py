@@ -28,10 +28,11 @@ TokenwireClientError              any failed call; `code` and `reason` tell whic
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import grpc
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -244,21 +245,26 @@ class _Details:
 def _read_details(error: grpc.RpcError) -> _Details:
     details = _Details()
     for packed in _rich_status(error).details:
-        info = error_details_pb2.ErrorInfo()
-        retry = error_details_pb2.RetryInfo()
-        bad_request = error_details_pb2.BadRequest()
-        quota = error_details_pb2.QuotaFailure()
-        if packed.Unpack(info):
-            details.reason = info.reason
-            details.metadata = dict(info.metadata)
-        elif packed.Unpack(retry):
-            details.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
-        elif packed.Unpack(bad_request):
-            found = bad_request.field_violations
-            details.violations = tuple(FieldViolation(violation.field, violation.description) for violation in found)
-        elif packed.Unpack(quota):
-            details.violations = tuple(FieldViolation(limit.subject, limit.description) for limit in quota.violations)
+        with suppress(DecodeError):  # the others, and the status, may be good
+            _read_detail(packed, details)
     return details
+
+
+def _read_detail(packed: Any, details: _Details) -> None:
+    info = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    bad_request = error_details_pb2.BadRequest()
+    quota = error_details_pb2.QuotaFailure()
+    if packed.Unpack(info):
+        details.reason = info.reason
+        details.metadata = dict(info.metadata)
+    elif packed.Unpack(retry):
+        details.retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
+    elif packed.Unpack(bad_request):
+        found = bad_request.field_violations
+        details.violations = tuple(FieldViolation(violation.field, violation.description) for violation in found)
+    elif packed.Unpack(quota):
+        details.violations = tuple(FieldViolation(limit.subject, limit.description) for limit in quota.violations)
 
 
 def _rich_status(error: grpc.RpcError) -> status_pb2.Status:

@@ -13,6 +13,7 @@ from tokenwire.chat.constraint.response_format import format_field, format_rule
 from tokenwire.chat.constraint.rule import Rule, json_rule
 from tokenwire.chat.constraint.tool_grammar import tool_rule
 from tokenwire.chat.model import ServedModel
+from tokenwire.chat.prompt.raw import raw_prompt
 from tokenwire.chat.prompt.template import Prompt
 from tokenwire.chat.tokenizer import ChatTokenizer
 from tokenwire.chat.tool_choice import active_tools, resolved_choice
@@ -42,11 +43,15 @@ class Prepared:
 async def prepare(request: ChatCompletionRequest, *, model: ServedModel, engine: Engine) -> Prepared:
     """Render, tokenise, and find the grammar.
 
-    Raises `InvalidRequestError` where the template refuses the conversation and `ConstraintInvalidError` where a schema
-    or a grammar cannot be enforced.
+    Raises `InvalidRequestError` where the template refuses the conversation or a raw prompt is empty, and
+    `ConstraintInvalidError` where a schema or a grammar cannot be enforced.
     """
-    prompt = await _compute(request, model.template.prompt, request)
-    reasoning = reasoning_of(prompt.text, model.template.source)
+    if request.HasField("raw_prompt"):
+        prompt = await _compute(request, raw_prompt, request.raw_prompt, model.tokenizer)
+        reasoning = Reasoning.NONE
+    else:
+        prompt = await _compute(request, model.template.prompt, request)
+        reasoning = reasoning_of(prompt.text, model.template.source)
     if active_tools(request):
         grammar = await _tool_grammar(request, reasoning, model=model, engine=engine)
         is_named = resolved_choice(request).WhichOneof("choice") == "function_name"

@@ -18,9 +18,8 @@ from tokenwire.chat.model import ServedModel
 from tokenwire.chat.observer import CompletionObserver
 from tokenwire.chat.preparation import prepare
 from tokenwire.chat.store import CompletionStore
-from tokenwire.chat.validation.limits import MAX_N, MAX_TOKEN_IDS
-from tokenwire.chat.validation.request import check_token_id
-from tokenwire.chat.validation.rules import check_count
+from tokenwire.chat.validation.limits import MAX_N
+from tokenwire.chat.validation.rules import check_token_ids
 from tokenwire.chat.validation.sizes import check_text, max_text_bytes
 from tokenwire.engine.protocol import Engine, EngineState
 from tokenwire.errors import InvalidRequestError
@@ -260,16 +259,7 @@ class ChatService:
 
     def _detokenize(self, request: DetokenizeRequest, caller: Caller) -> DetokenizeResponse:
         model = self._models.named(request.model, caller)
-        size = model.info.vocabulary_size
-        violations = [
-            *check_count("token_ids", len(request.token_ids), MAX_TOKEN_IDS, "token ids"),
-            *(
-                violation
-                for index, token_id in enumerate(request.token_ids[:MAX_TOKEN_IDS])
-                for violation in check_token_id(f"token_ids[{index}]", token_id, size)
-            ),
-        ]
-        if violations:
+        if violations := list(check_token_ids("token_ids", request.token_ids, model.info.vocabulary_size)):
             raise InvalidRequestError(violations)
         text = model.tokenizer.decode(request.token_ids, skip_special_tokens=request.skip_special_tokens)
         return DetokenizeResponse(text=text)

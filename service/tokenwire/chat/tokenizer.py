@@ -85,6 +85,13 @@ class ChatTokenizer:
         ids = self.encode_marked(self.mark(text))
         return [*self._prefix_ids, *ids, *self._suffix_ids] if add_special_tokens else ids
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Tokens of a whole prompt: what it spells of control tokens is control, and those around every text are added.
+
+        As `transformers` tokenises a text.
+        """
+        return [*self._prefix_ids, *self._encode(text, parse_control=True), *self._suffix_ids]
+
     def special_pieces(self, text: str) -> list[str | int]:
         """A text of ours in pieces: ids of the special tokens that it spells, and the text between them."""
         pieces: list[str] = self._special_pattern.split(text) if self._special_ids else [text]

@@ -26,6 +26,6 @@ MAX_CHOICE_OPTIONS = 1024
 MAX_STOP_LENGTH = 1024
 """Characters of a stop string: as many are held back."""
 MAX_TOKEN_IDS = 256 * 1024
-"""Of DetokenizeRequest."""
+"""Of DetokenizeRequest, and of a raw prompt."""
 MAX_FIELDS = 100_000
 """Fields and elements of a request message, or values of a JSON body: each costs memory and time."""

@@ -16,9 +16,9 @@ from tokenwire.chat.validation.limits import (
     MAX_STOP_TOKEN_IDS,
     MAX_TOP_LOGPROBS,
 )
-from tokenwire.chat.validation.messages import check_messages
 from tokenwire.chat.validation.policy import check_execution
-from tokenwire.chat.validation.rules import check_count, missing
+from tokenwire.chat.validation.prompt import check_prompt
+from tokenwire.chat.validation.rules import check_count, check_token_id, missing
 from tokenwire.chat.validation.sizes import MIN_TEXT_BYTES, check_sizes
 from tokenwire.chat.validation.targets import check_request_id
 from tokenwire.chat.validation.tools import check_tools
@@ -88,7 +88,7 @@ def validate(
         raise InvalidRequestError(too_long)  # and no more, for looking at all of it takes seconds
     violations = [
         *([] if request.model else [MISSING_MODEL]),
-        *check_messages(request.messages),
+        *check_prompt(request, vocabulary_size),
         *check_tools(request),
         *check_template_kwargs(request.chat_template_kwargs),
         *_check_numbers(request, max_n),
@@ -104,13 +104,6 @@ def validate(
     ]
     if violations:
         raise InvalidRequestError(violations)
-
-
-def check_token_id(field: str, token_id: int, vocabulary_size: int) -> Iterator[Violation]:
-    """The violation of a token id outside the vocabulary."""
-    if not 0 <= token_id < vocabulary_size:
-        description = f"`{field}`: token ids must be in [0, {vocabulary_size}), the model's vocabulary; got {token_id}"
-        yield Violation(field, description)
 
 
 def _check_numbers(request: ChatCompletionRequest, max_n: int) -> Iterator[Violation]:

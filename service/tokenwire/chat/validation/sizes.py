@@ -18,9 +18,10 @@ def max_text_bytes(context_length: int) -> int:
 
 
 def check_sizes(request: ChatCompletionRequest, most: int) -> Iterator[Violation]:
-    """The violations of too many bytes in all messages, or all tools, together."""
+    """The violations of too many bytes in all messages, or all tools, together, or in the text of a raw prompt."""
     yield from _check_parts("messages", request.messages, most)
     yield from _check_parts("tools", request.tools, most)
+    yield from check_text("raw_prompt.text", request.raw_prompt.text, most)
 
 
 def check_text(field: str, text: str, most: int) -> Iterator[Violation]:
