@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tokenwire/error.h"
+#include "tokenwire/messages.h"
 #include "tokenwire/options.h"
 #include "tokenwire/stream.h"
 #include "tokenwire/v1/chat.pb.h"
