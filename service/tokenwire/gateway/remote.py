@@ -31,6 +31,7 @@ from tokenwire.v1.tokens_pb2 import (
     CountTokensResponse,
     DetokenizeRequest,
     DetokenizeResponse,
+    RenderPromptResponse,
     TokenizeRequest,
     TokenizeResponse,
 )
@@ -102,6 +103,10 @@ class RemoteChat:
     async def count_tokens(self, request: ChatCompletionRequest, *, caller: Caller) -> CountTokensResponse:
         """CountTokens."""
         return await _call(self._tokens.CountTokens, request, caller)
+
+    async def render_prompt(self, request: ChatCompletionRequest, *, caller: Caller) -> RenderPromptResponse:
+        """RenderPrompt."""
+        return await _call(self._tokens.RenderPrompt, request, caller)
 
     async def tokenize(self, request: TokenizeRequest, *, caller: Caller) -> TokenizeResponse:
         """Tokenize."""

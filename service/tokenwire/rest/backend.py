@@ -17,6 +17,7 @@ from tokenwire.v1.tokens_pb2 import (
     CountTokensResponse,
     DetokenizeRequest,
     DetokenizeResponse,
+    RenderPromptResponse,
     TokenizeRequest,
     TokenizeResponse,
 )
@@ -44,6 +45,9 @@ class ChatBackend(Protocol):
 
     async def count_tokens(self, request: ChatCompletionRequest, *, caller: Caller) -> CountTokensResponse:
         """CountTokens."""
+
+    async def render_prompt(self, request: ChatCompletionRequest, *, caller: Caller) -> RenderPromptResponse:
+        """RenderPrompt."""
 
     async def tokenize(self, request: TokenizeRequest, *, caller: Caller) -> TokenizeResponse:
         """Tokenize."""
