@@ -11,10 +11,10 @@ find_package(gRPC CONFIG QUIET)
 
 if(NOT TARGET tokenwire::grpc)
   add_library(tokenwire::grpc INTERFACE IMPORTED GLOBAL)
-  if(TARGET gRPC::grpc++ AND TARGET protobuf::libprotobuf AND TARGET OpenSSL::SSL)
+  if(TARGET gRPC::grpc++ AND TARGET protobuf::libprotobuf)
     target_link_libraries(tokenwire::grpc INTERFACE gRPC::grpc++ protobuf::libprotobuf)
   else()
-    # gRPC's config files are not there, or lack what they build upon.
+    # Some distributions leave these config files out.
     find_package(PkgConfig REQUIRED)
     pkg_check_modules(TOKENWIRE_GRPC REQUIRED IMPORTED_TARGET GLOBAL grpc++ protobuf)
     target_link_libraries(tokenwire::grpc INTERFACE PkgConfig::TOKENWIRE_GRPC)
