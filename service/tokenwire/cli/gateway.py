@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 from cyclopts.config import Env
 
-from tokenwire.config import GatewayConfig, LogConfig
+from tokenwire.config import GatewayConfig
 from tokenwire.logs import configure_logs
 
 app = App(name="gateway", config=(Env("TOKENWIRE_", command=False),))
@@ -15,8 +15,7 @@ app = App(name="gateway", config=(Env("TOKENWIRE_", command=False),))
 @app.default
 def gateway(
     *,
-    gateway: GatewayConfig = GatewayConfig(),  # noqa: B008 (frozen)
-    log: LogConfig = LogConfig(),  # noqa: B008
+    config: GatewayConfig = GatewayConfig(),  # noqa: B008 (frozen)
 ) -> int:
     """Serve the OpenAI-compatible REST API of a Tokenwire service that runs elsewhere.
 
@@ -33,18 +32,18 @@ def gateway(
         return _fail(f"`tokenwire gateway` needs more packages: pip install 'tokenwire[gateway]' ({error})")
 
     async def main() -> None:
-        server = Gateway(gateway)
+        server = Gateway(config)
         with stop_on_signals() as signalled:
             try:
                 await server.start()
-                scheme = "http" if gateway.tls_cert is None else "https"
-                address = format_address(gateway.host, server.port)
-                print(f"tokenwire gateway: {scheme}://{address}/v1 for {gateway.target}", flush=True)
+                scheme = "http" if config.tls_cert is None else "https"
+                address = format_address(config.host, server.port)
+                print(f"tokenwire gateway: {scheme}://{address}/v1 for {config.target}", flush=True)
                 await signalled.wait()
             finally:
                 await server.stop()
 
-    configure_logs(level=log.log_level, form=log.log_format, context=call_fields)
+    configure_logs(level=config.log_level, form=config.log_format, context=call_fields)
     try:
         asyncio.run(main())
     except (ListenError, SecurityFileError) as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from tokenwire.config.checks import check_message_size, check_not_negative, check_port, check_positive
+from tokenwire.config.log import LogFormat, LogLevel
 
 _HERE = Group("HTTP")
 _THERE = Group("The service")
@@ -53,3 +54,9 @@ class GatewayConfig:
 
     drain_grace_s: Annotated[float, Parameter(validator=check_not_negative, group=_HERE)] = 30.0
     """Seconds that running requests get to finish after SIGTERM."""
+
+    log_level: LogLevel = "info"
+    """Least severe level that is logged, to standard error."""
+
+    log_format: LogFormat = "text"
+    """`text` for people, `json` for machines."""

@@ -6,15 +6,19 @@ from typing import Literal
 from cyclopts import Parameter
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
     """What is logged, to standard error."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: LogLevel = "info"
     """Least severe level that is logged."""
 
-    log_format: Literal["text", "json"] = "text"
+    log_format: LogFormat = "text"
     """`text` for people, `json` for machines."""
 
     log_prompts: bool = False
