@@ -5,7 +5,6 @@ from typing import Literal
 
 from cyclopts import Parameter
 
-
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
