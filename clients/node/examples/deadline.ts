@@ -9,10 +9,11 @@ try {
     {
       model: "smollm2-135m-instruct",
       messages: [{ role: Role.USER, content: "Tell me a long story." }],
-      maxCompletionTokens: 512,
+      maxCompletionTokens: 1500,
+      ignoreEos: true,
       executionPolicy: { onDeadline: OnDeadline.RETURN_PARTIAL },
     },
-    { timeoutMs: 500 },
+    { timeoutMs: 1500 },
   );
   const [choice] = completion.choices;
   console.log(choice?.content);
