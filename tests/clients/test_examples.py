@@ -46,7 +46,7 @@ SEEN: Mapping[str, Sequence[Call]] = {
     "cancel": [("StreamChatCompletion", "CANCELLED")],
     "deadline": [ANY],
 }
-PRINTED: Mapping[str, str] = {"json_schema": r"\d", "deadline": r"(?i)time_?limit"}
+PRINTED: Mapping[str, str] = {"json_schema": r"\d people", "deadline": r"(?i)time_?limit"}
 
 pytestmark = [pytest.mark.smollm2, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 # Two that differ in their drivers only have the same examples.
