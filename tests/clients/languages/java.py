@@ -19,8 +19,15 @@ JARS = [
         *("netty-buffer", "netty-codec", "netty-codec-http", "netty-codec-http2", "netty-codec-socks", "netty-common"),
         *("netty-handler", "netty-handler-proxy", "netty-resolver", "netty-transport"),
         "netty-transport-native-unix-common",
+        "netty-tcnative",
     )
 ]
+
+TLS = next(Path("/usr/lib").glob("*/jni/libnetty-tcnative.so"), Path("/usr/lib/jni/libnetty-tcnative.so"))
+"""OpenSSL for Netty: Debian's Netty cannot negotiate HTTP/2 with the TLS of the JDK."""
+
+NATIVE = TARGET / "native"
+"""Has it under the name by which Netty looks for it; a link would be followed, and refused."""
 
 GENERATED_ANNOTATION = """package javax.annotation;
 
@@ -37,7 +44,7 @@ GOOGLEAPIS = Path(error_details_pb2.__file__).parents[2]
 
 STRICT = ("-Xlint:all", "-Werror")
 # The programs are small: what counts is how soon they run.
-JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+JAVA = ("java", f"-Djava.library.path={NATIVE}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 def build() -> None:
@@ -47,6 +54,8 @@ def build() -> None:
     protos += [GOOGLEAPIS / "google/rpc" / name for name in ("status.proto", "error_details.proto")]
     if not _is_fresh(stubs, protos):
         _compile(stubs, _generate(protos), [], "-nowarn")
+    NATIVE.mkdir(exist_ok=True)
+    shutil.copy(TLS, NATIVE / "libnetty_tcnative.so")
     client, tests, examples = TARGET / "client", TARGET / "tests", TARGET / "examples"
     for classes, folder, after in (
         (client, "src/main/java", [stubs]),
@@ -106,9 +115,9 @@ LANGUAGE = Language(
     driver=_run("dev.tokenwire.conformance.ConformanceDriver"),
     example=_example,
     programs=("protoc", "java", "javac", "grpc_java_plugin"),
-    files=JARS,
+    files=[*JARS, TLS],
     packages=(
         *("default-jdk-headless", "libgrpc-java", "libprotobuf-java", "protobuf-compiler-grpc-java-plugin"),
-        *("libnetty-java", "libperfmark-java", "libgoogle-gson-java"),
+        *("libnetty-java", "libnetty-tcnative-java", "libperfmark-java", "libgoogle-gson-java"),
     ),
 )

@@ -14,7 +14,9 @@ import java.util.Optional;
 public class TokenwireException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
+  /** As {@link #code()}. */
   private final Status.Code code;
+
   private final transient ErrorDetails details;
 
   TokenwireException(String message, Status.Code code, ErrorDetails details, Throwable cause) {
