@@ -34,6 +34,8 @@ class Language:
     """Debian packages that have all of these."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """For the driver and the examples, beside what there is."""
+    fails: Mapping[str, str] = field(default_factory=dict)
+    """Cases of the conformance table that it fails by a defect of what it is built with here: name and defect."""
 
     def missing(self) -> list[str]:
         """What this machine lacks."""

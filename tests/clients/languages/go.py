@@ -71,4 +71,8 @@ LANGUAGE = Language(
     ),
     # Off by default in the gRPC that Debian has; users' has them on.
     environment={"GRPC_GO_RETRY": "on"},
+    fails={
+        f"details that do not parse do not hide the status ({call})": "up to gRPC 1.58 they make the status INTERNAL"
+        for call in ("create", "stream")
+    },
 )
