@@ -71,5 +71,5 @@ def smollm2_command(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """`tokenwire serve` with the real model as it is served by default, ready."""
     log = tmp_path_factory.mktemp("serve") / "log"
     model = ("--model", smollm2, "--served-model-name", MODEL, "--device", "cpu", "--kv-memory", "512MiB")
-    with ServeProcess(*model, "--port", "0", "--http-port", "0", log=log) as process:
+    with ServeProcess(*model, "--port", "0", "--http-port", "0", "--admin-port", "0", log=log) as process:
         yield process.wait_until_ready()

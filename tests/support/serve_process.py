@@ -52,6 +52,11 @@ class ServeProcess:
         """Of the metrics, from the banner."""
         return self._address(r"metrics +(\S+)")
 
+    @property
+    def channelz(self) -> str:
+        """Address of the admin port, from the banner."""
+        return self._address(r"channelz +(\S+)")
+
     def wait_until_ready(self, last_line: str = "REST") -> Self:
         """Read the banner up to the line that starts with this word."""
         deadline = time.monotonic() + START_TIMEOUT_S
