@@ -45,6 +45,7 @@ test-clients: toolchains  ## run the tests of all clients
 
 toolchains: $(VENV)/dev.stamp  ## install what the clients are built with (as root on Debian), and build them
 	@PYTHONPATH=tests $(BIN)/python -m clients.toolchains
+	@PYTHONPATH=tests $(BIN)/python -m clients.build
 
 check: lint proto-check  ## check formatting, types, the contract, and that the committed stubs are its own
 

@@ -1,20 +1,19 @@
-"""Installs what the clients are built with, and builds them: PYTHONPATH=tests python -m clients.toolchains"""
+"""Installs what the clients are built with: PYTHONPATH=tests python -m clients.toolchains"""
 
 import os
 import shutil
 import subprocess
 import sys
-import time
 
-from clients.languages import Language, discover
+from clients.languages import discover
 
 APT = ("apt-get", "-qq", "-o", "Acquire::Retries=3")
 
 
-def missing_packages(languages: dict[str, Language]) -> list[str]:
+def missing_packages() -> list[str]:
     """Debian packages that have what is missing; prints what that is."""
     packages: set[str] = set()
-    for name, language in languages.items():
+    for name, language in discover().items():
         if missing := language.missing():
             print(f"{name}: not installed here: {', '.join(missing)}", flush=True)
             packages.update(language.packages)
@@ -30,16 +29,12 @@ def install(packages: list[str]) -> None:
 
 
 def main() -> int:
-    languages = discover()
-    if packages := missing_packages(languages):
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            print(f"not installed, for this is not root on Debian: {' '.join(packages)}")
-            return 1
+    packages = missing_packages()
+    if packages and (os.geteuid() != 0 or shutil.which("apt-get") is None):
+        print(f"not installed, for this is not root on Debian: {' '.join(packages)}")
+        return 1
+    if packages:
         install(packages)
-    for name, language in languages.items():
-        started_s = time.monotonic()
-        language.build()
-        print(f"{name}: built ({time.monotonic() - started_s:.0f} s)", flush=True)
     return 0
 
 
