@@ -61,7 +61,7 @@ class Driver
     when :stream then read(client.stream(request, resume: @command.auto_resume, **limit))
     when :resume then read(client.resume(request.completion_id, **after(request), resume: @command.auto_resume, **limit))
     when :get then @result.stored = client.completion(request.completion_id, **limit)
-    when :cancel then @result.cancelled = client.cancel(**target(request), **limit)
+    when :cancel then @result.cancelled = cancel(client, request)
     when :list_models then @result.models.concat(client.models(**limit))
     end
   end
@@ -74,10 +74,10 @@ class Driver
     request.has_after_sequence? ? { after_sequence: request.after_sequence } : {}
   end
 
-  def target(request)
-    return { request_id: request.request_id } if request.target == :request_id
+  def cancel(client, request)
+    return client.cancel(request_id: request.request_id, **limit) if request.target == :request_id
 
-    { completion_id: request.completion_id }
+    client.cancel(request.completion_id, **limit)
   end
 
   def read(stream)

@@ -5,8 +5,9 @@ require "google/rpc/error_details_pb"
 require "google/rpc/status_pb"
 
 module Tokenwire
-  # What a stub raises when a call fails, or when an answer does not parse.
-  RAISED_BY_GRPC = [GRPC::BadStatus, Google::Protobuf::ParseError].freeze
+  # What a stub raises when a call fails, when an answer does not parse, and where gRPC itself loses the status: of a
+  # stream that was over before its first event could be asked for. (That is no StandardError.)
+  RAISED_BY_GRPC = [GRPC::BadStatus, Google::Protobuf::ParseError, GRPC::Core::CallError].freeze
   private_constant :RAISED_BY_GRPC
 
   # What breaks its rule (`field` is the path of a field), or which limit is used up.
@@ -47,12 +48,17 @@ module Tokenwire
       raise from(e)
     end
 
-    # The error that a GRPC::BadStatus stands for, or a Google::Protobuf::ParseError.
+    # The error that an exception of gRPC stands for.
     def self.from(cause)
-      return InternalError.new(cause.message, code: GRPC::Core::StatusCodes::INTERNAL) unless cause.is_a?(GRPC::BadStatus)
-
-      kind = BY_CODE.fetch(cause.code, Error)
-      kind.new(cause.details, code: cause.code, **Details.read(cause))
+      case cause
+      when GRPC::BadStatus
+        message = cause.details.dup.force_encoding(Encoding::UTF_8).scrub # gRPC gives bytes
+        BY_CODE.fetch(cause.code, Error).new(message, code: cause.code, **Details.read(cause))
+      when Google::Protobuf::ParseError
+        InternalError.new(cause.message, code: GRPC::Core::StatusCodes::INTERNAL)
+      else
+        UnknownError.new(cause.message, code: GRPC::Core::StatusCodes::UNKNOWN)
+      end
     end
   end
 

@@ -72,17 +72,30 @@ module Tokenwire
     rescue *RAISED_BY_GRPC => e
       raise unless is_reading
 
-      @course.resume_after_s(Error.from(e))
+      @course.resume_after_s(error_of(e))
     ensure
       call&.cancel
     end
 
     def open_call
       @mutex.synchronize do
-        raise CancelledError.new("the stream was cancelled", code: GRPC::Core::StatusCodes::CANCELLED) if @is_cancelled
+        raise cancelled if @is_cancelled
 
         @call = @connection.stream(@course.request, @course.time_left_s)
       end
+    end
+
+    # Of a call that was over before its first event, gRPC does not tell why.
+    def error_of(cause)
+      return Error.from(cause) unless cause.is_a?(GRPC::Core::CallError)
+      return cancelled if @is_cancelled
+      return Error.from(cause) unless @course.time_left_s&.zero?
+
+      DeadlineExceededError.new("the deadline is over", code: GRPC::Core::StatusCodes::DEADLINE_EXCEEDED)
+    end
+
+    def cancelled
+      CancelledError.new("the stream was cancelled", code: GRPC::Core::StatusCodes::CANCELLED)
     end
 
     def pause(delay_s)
