@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import aclosing, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,17 +17,14 @@ from tokenwire_client import AsyncClient, BrokenStreamError, Client, StreamUpdat
 
 def main() -> None:
     """Run commands until stdin ends."""
-    runs: dict[str, Callable[[Any], Any]] = {
-        "sync": run_sync,
-        "asyncio": lambda command: asyncio.run(run_asyncio(command)),
-    }
-    run = runs[sys.argv[1]]
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    while head := stdin.read(LENGTH.size):
-        command = Command.FromString(stdin.read(LENGTH.unpack(head)[0]))
-        data = run(command).SerializeToString()
-        stdout.write(LENGTH.pack(len(data)) + data)
-        stdout.flush()
+    with asyncio.Runner() as runner:
+        while head := stdin.read(LENGTH.size):
+            command = Command.FromString(stdin.read(LENGTH.unpack(head)[0]))
+            result = run_sync(command) if sys.argv[1] == "sync" else runner.run(run_asyncio(command))
+            data = result.SerializeToString()
+            stdout.write(LENGTH.pack(len(data)) + data)
+            stdout.flush()
 
 
 def run_sync(command: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 
 TABLE = Path(__file__).parents[1] / "table"
+FILLER = "$filler"
 CALLS = ("create", "stream", "resume", "get", "cancel", "list_models")
 
 Part = TypeVar("Part")
@@ -46,6 +47,8 @@ class Before:
     """So many events are read; None: all."""
     leave: bool = False
     """Then it is left."""
+    times: int = 1
+    """So many streams, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,9 @@ class Call:
     leave_after_events: int | None = None
     cancel_after_s: float | None = None
     api_key: str = ""
+    """`$key` is the one that the server knows."""
+    fill_bytes: int = 0
+    """`$filler` in the request is a text of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,8 @@ class Raise:
 
     error: str
     arguments: Json = field(default_factory=dict)
+    of: str = ""
+    """Only calls of this method; empty: all."""
     after_events: int = 0
     times: int | None = None
     """Only the first so many calls; None: all."""
@@ -99,7 +107,8 @@ class Edit:
     before: str = ""
     after: str = ""
     event: Json = field(default_factory=dict)
-    """Merged into it, or the event to send, whose `sequence` is one more than that of the event before."""
+    """Merged into it, or the event to send, whose `sequence` is that of its neighbour, and one more or less where it is
+    no heartbeat."""
     raw: str = ""
     """Bytes in hexadecimal that are merged into the message, too: fields that the contract does not have."""
     fill_bytes: int = 0
@@ -114,6 +123,10 @@ class Twist:
     raises: Raise | None = None
     status: Status | None = None
     cut: Cut | None = None
+    cancel_after_events: int | None = None
+    """Somebody else cancels the completion when its stream has given so many events."""
+    hold_after_events: int | None = None
+    """A call gives so many events, and then no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +138,8 @@ class ExpectedError:
     """Or one of several."""
     violations: Sequence[str] | None = None
     """Their fields, in order."""
-    retry_after_s: float | bool = False
-    """True: any; False: none."""
+    retry_after_s: float | bool | None = False
+    """True: any; False: none; None: either."""
     metadata: Sequence[str] | Json = ()
     """Keys, or keys and values."""
     message: str = ""
@@ -158,11 +171,15 @@ class Seen:
 
     calls: Mapping[str, int | str] = field(default_factory=dict)
     """How often each method was called, by its name; `some`: at least once."""
+    attempts: int | None = None
+    """How often the client's call came."""
     completions: int | None = None
     """Requests that the engine got."""
     aborted: bool = False
     """The engine was told to drop the completion."""
     authorization: str | None = None
+    deadline_s: float | None = None
+    """Time that the client gave the call."""
     request_id: str = ""
     """`uuid`, or the id."""
     cancelled: str = ""
@@ -249,6 +266,20 @@ def _read(kind: type[Part], given: Any, where: str) -> Part:
         return kind(**given)
     except TypeError as error:
         raise TableError(f"{where}: {error}") from error
+
+
+def filler(num_bytes: int) -> str:
+    """A text of so many bytes."""
+    return "ü" * (num_bytes // 2)
+
+
+def replaced(given: Any, known: Mapping[str, str]) -> Any:
+    """The JSON with other words in place of those that stand for something."""
+    if isinstance(given, Mapping):
+        return {key: replaced(value, known) for key, value in given.items()}
+    if isinstance(given, list):
+        return [replaced(value, known) for value in given]
+    return known.get(given, given) if isinstance(given, str) else given
 
 
 def _with_defaults(method: str, request: Json) -> Json:

@@ -10,7 +10,7 @@ from typing import Any
 from clients.conformance.messages import LENGTH, Result
 from clients.languages import Language
 
-RESULT_TIMEOUT_S = 30
+RESULT_TIMEOUT_S = 15
 END_TIMEOUT_S = 5
 NUM_LINES = 40
 """Of the end of stderr, kept for who reads why a driver failed."""

@@ -7,7 +7,8 @@ A step is a mapping, or a list of them that come at once:
                      constraint_failed or fault
   logprobs           log-probabilities of the tokens of the text, where the request asks for them; by default -0.5
   prompt_logprobs    true: those of the prompt come, each -1.5
-  wait               nothing comes until the server has sent an event of this kind; `forever`: until the end
+  wait               nothing comes until the server has sent an event of this kind to the client; `call`: until its call
+                     has come; `cut 2`: until the second cut; `forever`: until the end
   fault              the engine fails, with this message
 """
 

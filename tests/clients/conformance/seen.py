@@ -4,13 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from clients.conformance.case import Case, Seen
+from clients.conformance.case import Case
 from clients.conformance.twists import SeenCall
 from support.fake_engine import FakeEngine
 from support.serving import until
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, OnDisconnect
 
-METHODS = {"create": "CreateChatCompletion", "stream": "StreamChatCompletion"}
+LATE_S = 10
+"""Longest time that a call may be under way."""
+METHODS = {
+    "create": "CreateChatCompletion",
+    "stream": "StreamChatCompletion",
+    "resume": "ResumeChatCompletion",
+    "get": "GetChatCompletion",
+    "cancel": "CancelChatCompletion",
+    "list_models": "ListModels",
+}
 
 
 async def problems(case: Case, engine: FakeEngine, calls: Sequence[SeenCall], command: Any) -> list[str]:
@@ -23,15 +32,19 @@ async def problems(case: Case, engine: FakeEngine, calls: Sequence[SeenCall], co
         found.append("the engine was not told to drop the completion")
     if seen.completions is not None and len(engine.requests) != seen.completions:
         found.append(f"the engine got {len(engine.requests)} requests, not {seen.completions}")
-    found += _number_problems(seen, calls)
+    found += _number_problems(case, calls)
     if seen.authorization is not None:
         wanted = seen.authorization.replace("$key", command.connection.api_key)
         was = {call.metadata.get("authorization", "") for call in calls}
         if was != {wanted}:
             found.append(f"the authorization was {was}, not {wanted!r}")
     for call in calls:
-        if call.request is not None and call.method == METHODS.get(case.call.method):
+        if call.request is None or call.method != METHODS[case.call.method]:
+            continue
+        if case.call.method in ("create", "stream"):
             found += _request_problems(case, call.request, getattr(command, case.call.method))
+        if seen.deadline_s is not None and not 0 < seen.deadline_s - (call.time_left_s or 0) < LATE_S:
+            found.append(f"the call had {call.time_left_s} s left, not {seen.deadline_s}")
     for request in _cancels(calls):
         if seen.cancelled and (named := request.WhichOneof("target")) != seen.cancelled:
             found.append(f"the client named the {named} to cancel, not the {seen.cancelled}")
@@ -54,8 +67,9 @@ def _cancels(calls: Sequence[SeenCall]) -> list[Any]:
     return [call.request for call in calls if call.method == "CancelChatCompletion" and call.request is not None]
 
 
-def _number_problems(seen: Seen, calls: Sequence[SeenCall]) -> Iterator[str]:
-    for method, wanted in seen.calls.items():
+def _number_problems(case: Case, calls: Sequence[SeenCall]) -> Iterator[str]:
+    attempts = {} if case.seen.attempts is None else {METHODS[case.call.method]: case.seen.attempts}
+    for method, wanted in {**case.seen.calls, **attempts}.items():
         number = sum(call.method == method for call in calls)
         if number != wanted and not (wanted == "some" and number > 0):
             yield f"{method} was called {number} times, not {wanted}"

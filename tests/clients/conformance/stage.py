@@ -1,5 +1,6 @@
 """Plays one case: the real front end with the scripted engine, a proxy that cuts connections, and a driver."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from google.protobuf.json_format import ParseDict
 
 from chaos.cutting_proxy import CuttingProxy
 from clients.conformance import seen, verdict
-from clients.conformance.case import Call, Case, ServerSetup
+from clients.conformance.case import FILLER, Before, Call, Case, ServerSetup, filler, replaced
 from clients.conformance.driver import Driver
 from clients.conformance.messages import Command, Connection
 from clients.conformance.script import ScriptWriter
@@ -26,7 +27,7 @@ from tokenwire.config import EngineConfig, ModelOptions, SecurityConfig, ServeCo
 from tokenwire.engine.protocol import EngineLoad
 from tokenwire.security.key_file import add_key
 from tokenwire.server import Server
-from tokenwire.v1.chat_pb2 import ChatCompletionRequest
+from tokenwire.v1.chat_pb2 import CancelChatCompletionRequest, ChatCompletionRequest
 from tokenwire.v1.chat_pb2_grpc import ChatServiceStub
 
 FOREVER_BYTES = 1 << 60
@@ -81,7 +82,7 @@ async def play(case: Case, driver: Driver, files: Files) -> None:
         await _before(case, stage, stack)
         command = _command(case.call, stage)
         result = await driver.run(command)
-        found = list(verdict.problems(case, result, stage.twister.calls))
+        found = list(verdict.problems(case, result, stage.twister.calls, stage.known))
         found += await seen.problems(case, stage.engine, stage.twister.calls, command)
     assert not found, "\n\n".join([f"{case.name}: the call was {case.call}", *found])
 
@@ -95,7 +96,11 @@ async def _open(case: Case, files: Files) -> AsyncIterator[Play]:
         engine.load = EngineLoad(decode_step_s=setup.decode_step_s, prefill_tokens_per_s=1e6)
     async with AsyncExitStack() as stack:
         proxy: CuttingProxy | None = None
-        twister = Twister(case.twist, cut=lambda: proxy.cut() if proxy else None)
+        twister = Twister(
+            case.twist,
+            cut=lambda: proxy.cut() if proxy else None,
+            cancel=lambda id_: server.service.cancel(CancelChatCompletionRequest(completion_id=id_)),
+        )
         engine.script = ScriptWriter(engine, sent=twister.sent.__getitem__).script(case.engine)
         key, config = _config(setup, files)
         with _interceptors(StatusTwister(case.twist), twister):
@@ -161,22 +166,30 @@ async def _before(case: Case, stage: Play, stack: AsyncExitStack) -> None:
     channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{stage.server.port}"))
     body = {"model": "tiny", "messages": [{"role": "ROLE_USER", "content": "hi"}], **before.stream}
     request = ParseDict(body, ChatCompletionRequest())
-    call: Any = ChatServiceStub(channel).StreamChatCompletion(request, metadata=(RUNNER,), timeout=TIMEOUT_S)
+    metadata = (RUNNER, ("authorization", f"Bearer {stage.connection.api_key}"))
+    async with asyncio.timeout(TIMEOUT_S):
+        for _ in range(before.times):
+            call = ChatServiceStub(channel).StreamChatCompletion(request, metadata=metadata)
+            stack.callback(call.cancel)
+            await _read(call, before, stage)
+
+
+async def _read(call: Any, before: Before, stage: Play) -> None:
     num_read = 0
-    async for event in call:
+    # Not `async for`: leaving that cancels the call.
+    while num_read != before.read and (event := await call.read()) is not grpc.aio.EOF:
         num_read += 1
         stage.known["$sequence"] = str(event.sequence)
         if event.HasField("started"):
             stage.known["$id"] = event.started.id
-        if num_read == before.read:
-            break
     if before.leave:
         call.cancel()
 
 
 def _command(call: Call, stage: Play) -> Any:
     command = Command(connection=stage.connection, auto_resume=call.auto_resume)
-    ParseDict(_replaced(call.request, stage.known), getattr(command, call.method))
+    known = {**stage.known, FILLER: filler(call.fill_bytes)}
+    ParseDict(replaced(call.request, known), getattr(command, call.method))
     getattr(command, call.method).SetInParent()
     if call.leave_after_events is not None:
         command.leave_after_events = call.leave_after_events
@@ -184,11 +197,3 @@ def _command(call: Call, stage: Play) -> Any:
         if seconds is not None:
             getattr(command, name).CopyFrom(Duration(nanos=round(seconds % 1 * 1e9), seconds=int(seconds)))
     return command
-
-
-def _replaced(given: Any, known: dict[str, str]) -> Any:
-    if isinstance(given, dict):
-        return {key: _replaced(value, known) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_replaced(value, known) for value in given]
-    return known.get(given, given) if isinstance(given, str) else given

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from clients.conformance.case import Edit, Raise, Twist
+from clients.conformance.case import FILLER, Edit, Raise, Twist, filler, replaced
 from tokenwire import errors
 from tokenwire.error_table import ERROR_TABLE, ErrorKind
 from tokenwire.errors import TokenwireError
@@ -22,6 +22,9 @@ from tokenwire.v1.errors_pb2 import ErrorReason
 
 RUNNER = ("x-conformance-runner", "1")
 """Metadata of the calls of the runner itself: they are neither noted nor twisted."""
+
+CUT = ("CreateChatCompletion", "StreamChatCompletion", "ResumeChatCompletion")
+"""Calls that a cut is for."""
 
 BEFORE_CUT_S = 0.2
 """For a client to read what it was sent before the cut. A case holds either way."""
@@ -56,6 +59,8 @@ class SeenCall:
     metadata: dict[str, str | bytes]
     request: Any = None
     """None: it was refused before it was read."""
+    time_left_s: float | None = None
+    """To its deadline, when it came."""
     answers: list[Any] = field(default_factory=list)
     """The events, or the one unary answer, as they were sent."""
 
@@ -63,15 +68,16 @@ class SeenCall:
 class Twister(grpc.aio.ServerInterceptor):
     """The innermost interceptor: the real ones make the status of what it raises."""
 
-    def __init__(self, twist: Twist, *, cut: Callable[[], None]) -> None:
-        """`cut` cuts all connections."""
+    def __init__(self, twist: Twist, *, cut: Callable[[], None], cancel: Callable[[str], Awaitable[object]]) -> None:
+        """`cut` cuts all connections; `cancel` ends a completion, by its id."""
         self._twist = twist
         self._cut = cut
+        self._cancel = cancel
         self._cuts = list(twist.cut.after_events) if twist.cut else []
         self.calls: list[SeenCall] = []
-        self.changed = asyncio.Condition()
         self.sent: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        """By kind of event; `cut` is one, too."""
+        """By kind of event; `call` and `cut 1` are such, too."""
+        self._num_cuts = 0
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -90,8 +96,8 @@ class Twister(grpc.aio.ServerInterceptor):
 
     def _stream(self, behavior: Any, call: SeenCall) -> Any:
         async def answer(request: Message, context: Context) -> AsyncIterator[ChatCompletionEvent]:
-            call.request = request
-            plan = self._plan()
+            self._note(call, request, context)
+            plan = self._plan(call)
             async with aclosing(behavior(request, context)) as events:
                 await plan.reach(0)
                 async for given in events:
@@ -100,13 +106,15 @@ class Twister(grpc.aio.ServerInterceptor):
                         yield event
                         self.sent[event.WhichOneof("event") or "unknown"].set()
                         await plan.reach(len(call.answers))
+                        if len(call.answers) == self._twist.cancel_after_events:
+                            await self._cancel(call.answers[0].started.id)
 
         return answer
 
     def _unary(self, behavior: Any, call: SeenCall) -> Any:
         async def answer(request: Message, context: Context) -> Message:
-            call.request = request
-            plan = self._plan()
+            self._note(call, request, context)
+            plan = self._plan(call)
             await plan.reach(0)
             given = await behavior(request, context)
             edited: Message
@@ -116,17 +124,25 @@ class Twister(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _plan(self) -> "_Plan":
-        """What happens to the next call."""
+    def _note(self, call: SeenCall, request: Message, context: Context) -> None:
+        call.request, call.time_left_s = request, context.time_remaining()
+        self.sent["call"].set()
+
+    def _plan(self, call: SeenCall) -> "_Plan":
+        """What happens to a call."""
         raises = self._twist.raises
-        if raises is not None and raises.times is not None and len(self.calls) > raises.times:
+        if raises is not None and raises.of not in ("", call.method):
             raises = None
-        cut_after = self._cuts.pop(0) if self._cuts else None
-        return _Plan(list(self._twist.edits), raises, cut_after, self._cut_connections)
+        if raises is not None and raises.times is not None:
+            number = sum(other.method == call.method for other in self.calls)
+            raises = raises if number <= raises.times else None
+        cut_after = self._cuts.pop(0) if self._cuts and call.method in CUT else None
+        return _Plan(list(self._twist.edits), raises, cut_after, self._twist.hold_after_events, self._cut_connections)
 
     def _cut_connections(self) -> None:
         self._cut()
-        self.sent["cut"].set()
+        self._num_cuts += 1
+        self.sent[f"cut {self._num_cuts}"].set()
 
 
 @dataclass(slots=True)
@@ -136,12 +152,19 @@ class _Plan:
     edits: list[Edit]
     raises: Raise | None
     cut_after: int | None
+    hold_after: int | None
     cut: Callable[[], None]
+    is_edited: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_edited = bool(self.edits)
 
     async def reach(self, num_events: int) -> None:
         """So many events have been sent."""
         if self.raises is not None and num_events == self.raises.after_events:
             raise _error(self.raises)
+        if num_events == self.hold_after:
+            await asyncio.Event().wait()
         if num_events == self.cut_after:
             await asyncio.sleep(BEFORE_CUT_S if num_events else 0)
             self.cut()
@@ -150,7 +173,8 @@ class _Plan:
     def edited(self, given: Any) -> Iterator[Any]:
         """What is sent in place of an answer."""
         kind = given.WhichOneof("event") if isinstance(given, ChatCompletionEvent) else "answer"
-        if self.edits and kind != "answer":
+        if self.is_edited and kind != "answer":
+            given = _merged(given, Edit())
             given.sequence *= 10  # room for those that stand between
         edit = next((edit for edit in self.edits if kind in (edit.drop, edit.change, edit.before, edit.after)), None)
         if edit is None:
@@ -165,26 +189,18 @@ class _Plan:
         if not edit.drop:
             yield given
         if edit.after:
-            yield _merged(ChatCompletionEvent(sequence=given.sequence + 1), edit)
+            yield _merged(ChatCompletionEvent(sequence=given.sequence + ("heartbeat" not in edit.event)), edit)
 
 
 def _merged(message: Any, edit: Edit) -> Any:
     """A copy with what the edit has."""
     copy = type(message).FromString(message.SerializeToString())
-    given = _filled(edit.event, "ü" * (edit.fill_bytes // 2))
+    given = replaced(edit.event, {FILLER: filler(edit.fill_bytes)})
     copy.MergeFrom(ParseDict(given, type(message)()))
     copy.MergeFromString(bytes.fromhex(edit.raw))
     if "sequence" in edit.event:  # also 0
         copy.sequence = int(edit.event["sequence"])
     return copy
-
-
-def _filled(given: Any, filler: str) -> Any:
-    if isinstance(given, dict):
-        return {key: _filled(value, filler) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_filled(value, filler) for value in given]
-    return filler if given == "$filler" else given
 
 
 def _error(raises: Raise) -> Exception:

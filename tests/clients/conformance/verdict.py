@@ -1,28 +1,30 @@
 """Whether a client gave what it should: the expectations of a case, and what holds of every call."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.text_format import MessageToString
 
-from clients.conformance.case import Call, Case, Expectation, ExpectedError
+from clients.conformance.case import Call, Case, Expectation, ExpectedError, replaced
 from clients.conformance.twists import SeenCall
 from tokenwire.stream import StreamChecker, StreamFolder, StreamGrammarError
 from tokenwire.v1.chat_pb2 import ChatCompletion, ChatCompletionEvent
 
+ANY = "$any"
+"""In the table: the field is there."""
 STREAMS = ("StreamChatCompletion", "ResumeChatCompletion")
 
 
-def problems(case: Case, result: Any, calls: Sequence[SeenCall]) -> Iterator[str]:
-    """All that is wrong with a `Result`; `calls` are what the server saw and sent."""
+def problems(case: Case, result: Any, calls: Sequence[SeenCall], known: Mapping[str, str]) -> Iterator[str]:
+    """All that is wrong with a `Result`; `calls` are what the server saw and sent, `known` what `$id` stands for."""
     yield from _error_problems(case.expect, result)
     if case.call.method in ("stream", "resume"):
         yield from _stream_problems(case, result, [call for call in calls if call.method in STREAMS])
     elif case.call.method == "create" and calls and calls[-1].answers and not result.HasField("error"):
         yield from _difference("the answer is not the one that was sent", result.completion, calls[-1].answers[0])
-    yield from _answer_problems(case.expect, result)
+    yield from _answer_problems(case.expect, result, known)
 
 
 def _error_problems(expect: Expectation, result: Any) -> Iterator[str]:
@@ -55,7 +57,7 @@ def _error_fields(expected: ExpectedError, error: Any) -> Iterator[tuple[str, ob
         yield "descriptions", all(violation.description for violation in error.violations), True
     if isinstance(expected.retry_after_s, bool):
         yield "retry_after", error.HasField("retry_after"), expected.retry_after_s
-    else:
+    elif expected.retry_after_s is not None:
         yield "retry_after", error.retry_after.ToMilliseconds(), round(expected.retry_after_s * 1000)
     if isinstance(expected.metadata, dict):
         yield "metadata", {key: error.metadata.get(key) for key in expected.metadata}, expected.metadata
@@ -122,7 +124,7 @@ def _grammar_problems(events: Sequence[Any], after: int | None) -> Iterator[str]
         yield f"the events that the client gave are no stream: {complaint}"
 
 
-def _answer_problems(expect: Expectation, result: Any) -> Iterator[str]:
+def _answer_problems(expect: Expectation, result: Any, known: Mapping[str, str]) -> Iterator[str]:
     if expect.texts is not None:
         texts = [choice.content for choice in result.completion.choices]
         if texts != list(expect.texts):
@@ -135,7 +137,7 @@ def _answer_problems(expect: Expectation, result: Any) -> Iterator[str]:
     for name in ("completion", "stored", "cancelled"):
         if (wanted := getattr(expect, name)) is not None:
             given = MessageToDict(getattr(result, name), preserving_proto_field_name=True)
-            yield from (f"{name}{problem}" for problem in _lacks(given, wanted))
+            yield from (f"{name}{problem}" for problem in _lacks(given, replaced(wanted, known)))
     if expect.models is not None and [model.id for model in result.models] != list(expect.models):
         yield f"the models are {[model.id for model in result.models]}"
 
@@ -148,7 +150,7 @@ def _lacks(given: Any, wanted: Any) -> Iterator[str]:
     elif isinstance(wanted, list) and isinstance(given, list) and len(wanted) == len(given):
         for index, value in enumerate(wanted):
             yield from (f"[{index}]{problem}" for problem in _lacks(given[index], value))
-    elif given != wanted:
+    elif given != wanted and not (wanted == ANY and given is not None):
         yield f" is {given!r}, not {wanted!r}"
 
 
