@@ -3,7 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
+from functools import partial
+from html import escape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,8 @@ from tokenwire.server import Server
 from tokenwire_client import AsyncClient, InvalidRequestError
 
 CLIENT = ROOT / "clients/web"
+CHROMIUM = shutil.which("chromium")
+"""Hundreds of megabytes: used where it is, and required nowhere."""
 ORIGIN = "http://localhost:3000"
 STREAM = "tokenwire.v1.ChatService/StreamChatCompletion"
 
@@ -60,12 +67,29 @@ async def call(url: str, what: str, proxy: Envoy) -> dict[str, Any]:
         *WEB.driver,
         url,
         what,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=PIPE,
         env={**os.environ, "NODE_EXTRA_CA_CERTS": str(proxy.authority)},
     )
     output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
     got: dict[str, Any] = json.loads(output)
     return got
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+async def test_the_page_shows_the_answer_in_chromium(proxy: Envoy, server: Server, tmp_path: Path) -> None:
+    async with AsyncClient(f"127.0.0.1:{server.port}", timeout_s=TIMEOUT_S) as client:
+        completion = await client.chat("hi")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(CLIENT / "build"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
+        asyncio.get_running_loop().run_in_executor(None, pages.serve_forever)
+        address = f"http://127.0.0.1:{pages.server_port}/?server=http://{proxy.http}&model=tiny&question=hi"
+        options = ("--headless", "--no-sandbox", f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=10000")
+        process = await asyncio.create_subprocess_exec(
+            *(str(CHROMIUM), *options, "--dump-dom", address), stdout=PIPE, stderr=DEVNULL
+        )
+        page, _ = await asyncio.wait_for(process.communicate(), 60)
+        pages.shutdown()
+    assert f">{escape(completion.choices[0].content, quote=False)}</pre>" in page.decode()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -1,4 +1,5 @@
-// The page: a question, its answer as it comes, and a button that stops it. `?server=…&model=…` in its address.
+// The page: a question, its answer as it comes, and a button that stops it. Its address may have `?server=…&model=…`, and
+// `&question=…`, which is asked at once.
 
 import { ask, connect, explain } from "./chat.js";
 
@@ -22,3 +23,7 @@ form.addEventListener("submit", async (event) => {
   }
 });
 form.stop.addEventListener("click", () => call.abort());
+if (settings.has("question")) {
+  form.question.value = settings.get("question");
+  form.requestSubmit();
+}
