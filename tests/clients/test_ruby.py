@@ -50,6 +50,10 @@ def methods_of(file: FileDescriptor) -> list[list[str]]:
     ]
 
 
+def names_of(file: FileDescriptor) -> list[str]:
+    return [*file.message_types_by_name, *file.enum_types_by_name, *file.services_by_name]
+
+
 def test_the_committed_stubs_are_those_of_the_contract() -> None:
     printed: dict[str, Any] = json.loads(run(*RUBY, "test/stubs.rb"))
     files = [FileDescriptorProto.FromString(base64.b64decode(data)) for data in printed["descriptors"]]
@@ -57,6 +61,7 @@ def test_the_committed_stubs_are_those_of_the_contract() -> None:
         file.ClearField("options")
     assert {file.name: file for file in files} == {file.name: messages_of(file) for file in CONTRACT}
     assert sorted(printed["methods"]) == sorted(method for file in CONTRACT for method in methods_of(file))
+    assert sorted(printed["names"]) == sorted(name for file in CONTRACT for name in names_of(file))
 
 
 def test_its_own_tests_pass() -> None:

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# Prints, as JSON, the descriptors that the stubs of the gem are made from, and the methods of its services.
+# Prints, as JSON, the descriptors that the stubs of the gem are made from, the methods of its services, and the names of
+# all that there is.
 
 require "google/protobuf"
 require "json"
@@ -27,4 +28,8 @@ services = %i[ChatService ModelService OperationsService TokenService].map { |na
 methods = services.flat_map do |service|
   service.rpc_descs.map { |name, rpc| ["#{service.service_name}/#{name}", name_of(rpc.input), name_of(rpc.output)] }
 end
-puts JSON.generate(descriptors: descriptors.map { |data| [data].pack("m0") }, methods: methods)
+puts JSON.generate(
+  descriptors: descriptors.map { |data| [data].pack("m0") },
+  methods: methods,
+  names: Tokenwire::V1.constants
+)
