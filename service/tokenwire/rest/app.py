@@ -17,6 +17,7 @@ from tokenwire.rest.chat.endpoints import ChatEndpoints
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.observed import CallMiddleware
+from tokenwire.rest.tokens import TokenEndpoints
 from tokenwire.security.access import ANYBODY, Access
 
 
@@ -36,12 +37,14 @@ def create_app(
     logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
     read_body = partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
-    lookups = LookupEndpoints(backend)
+    lookups, tokens = LookupEndpoints(backend), TokenEndpoints(backend, read_body=read_body)
     routes = [
         Route("/v1/chat/completions", chat.create, methods=["POST"]),
         Route("/v1/chat/completions/{completion_id}", chat.get),
         Route("/v1/models", lookups.list_models),
         Route("/v1/models/{model:path}", lookups.get_model),
+        Route("/tokenize", tokens.tokenize, methods=["POST"]),
+        Route("/detokenize", tokens.detokenize, methods=["POST"]),
         Route("/health", lookups.health),
     ]
     app = Starlette(
