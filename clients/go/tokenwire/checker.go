@@ -98,10 +98,10 @@ func (c *checker) checkStarted(started *tokenwirev1.Started) error {
 
 func (c *checker) checkPromptLogprobs() error {
 	if c.open == nil {
-		return broken("`prompt_logprobs` before `started`")
+		return broken("'prompt_logprobs' before `started`")
 	}
 	if c.answering {
-		return broken("`prompt_logprobs` after an answer began")
+		return broken("'prompt_logprobs' after an answer began")
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ func (c *checker) checkCompleted() error {
 // openChoice is the choice of an event of this kind.
 func (c *checker) openChoice(index int32, kind string) (*openChoice, error) {
 	if c.open == nil {
-		return nil, broken("`%s` before `started`", kind)
+		return nil, broken("'%s' before `started`", kind)
 	}
 	choice := c.open[index]
 	if choice == nil && c.isRest && index >= 0 && !c.finished[index] {
@@ -151,7 +151,7 @@ func (c *checker) openChoice(index int32, kind string) (*openChoice, error) {
 		c.open[index] = choice
 	}
 	if choice == nil {
-		return nil, broken("`%s` for choice %d, which is finished or was never asked", kind, index)
+		return nil, broken("'%s' for choice %d, which is finished or was never asked", kind, index)
 	}
 	return choice, nil
 }
