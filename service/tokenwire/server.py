@@ -158,6 +158,7 @@ class Server:
             max_body_bytes=limits.max_message_bytes,
             access=self._security.access,
             observers=self._observability.calls,
+            cors_origins=limits.cors_origins,
         )
         self._rest = RestServer(app, listener, max_connections=limits.max_connections, tls=tls)
         self._rest.start()

@@ -46,6 +46,9 @@ class GatewayConfig:
     tls_key: Annotated[Path | None, Parameter(group=_HERE)] = None
     """PEM file with its private key, not encrypted."""
 
+    cors_origins: Annotated[tuple[str, ...], Parameter(group=_HERE, negative="")] = ()
+    """Origins whose pages may call (`https://chat.example.com`), or `*` for all; default: none."""
+
     max_message_bytes: Annotated[int, Parameter(validator=check_message_size, group=_HERE)] = 32 * 1024 * 1024
     """Largest request body."""
 

@@ -22,6 +22,9 @@ class ServerConfig:
     http_port: Annotated[int | None, Parameter(validator=check_port)] = None
     """REST port; 0 takes a free one; default: no REST."""
 
+    cors_origins: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """Origins whose pages may call the REST API (`https://chat.example.com`), or `*` for all; default: none."""
+
     max_message_bytes: Annotated[int, Parameter(validator=check_message_size)] = 32 * 1024 * 1024
     """Largest request message or body."""
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -51,7 +51,9 @@ class Gateway:
         self._security.start()
         self._channel = _open(config, self._credentials)
         self._rest = RestServer(
-            create_gateway_app(self._channel, max_body_bytes=config.max_message_bytes),
+            create_gateway_app(
+                self._channel, max_body_bytes=config.max_message_bytes, cors_origins=config.cors_origins
+            ),
             listener,
             max_connections=config.max_connections,
             tls=self._security.tls,
@@ -69,11 +71,22 @@ class Gateway:
 
 
 def create_gateway_app(
-    channel: grpc.aio.Channel, *, max_body_bytes: int, keepalive_s: float = 15.0, max_write_s: float = MAX_WRITE_S
+    channel: grpc.aio.Channel,
+    *,
+    max_body_bytes: int,
+    keepalive_s: float = 15.0,
+    max_write_s: float = MAX_WRITE_S,
+    cors_origins: Sequence[str] = (),
 ) -> ASGIApp:
     """The REST application on the service behind `channel`."""
     backend = RemoteChat(channel, max_write_s=max_write_s)
-    app = create_app(backend, max_body_bytes=max_body_bytes, keepalive_s=keepalive_s, observers=(AccessLog(),))
+    app = create_app(
+        backend,
+        max_body_bytes=max_body_bytes,
+        keepalive_s=keepalive_s,
+        observers=(AccessLog(),),
+        cors_origins=cors_origins,
+    )
     return ForwardingMiddleware(app)
 
 

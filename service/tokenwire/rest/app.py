@@ -8,12 +8,14 @@ from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tokenwire.chat.call import CallObserver
 from tokenwire.rest.backend import ChatBackend
 from tokenwire.rest.body import BODY_TIMEOUT_S, read_json_object
 from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chat.endpoints import ChatEndpoints
+from tokenwire.rest.cors import allow_origins
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.observed import CallMiddleware
@@ -29,9 +31,10 @@ def create_app(
     keepalive_s: float = 15.0,
     access: Access = ANYBODY,
     observers: Sequence[CallObserver] = (),
-) -> Starlette:
+    cors_origins: Sequence[str] = (),
+) -> ASGIApp:
     """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
-    quiet streams carry a comment each `keepalive_s`."""
+    quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
     AppStatus.enable_automatic_graceful_drain = False
     logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
@@ -56,4 +59,4 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.router.redirect_slashes = False  # a redirect would answer without an error object
-    return app
+    return allow_origins(app, cors_origins) if cors_origins else app
