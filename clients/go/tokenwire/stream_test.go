@@ -29,15 +29,16 @@ type scripted struct {
 
 func (s *scripted) StreamChatCompletion(_ *tokenwirev1.ChatCompletionRequest, call tokenwirev1.ChatService_StreamChatCompletionServer) error {
 	for _, event := range s.events {
-		if err := call.Send(event); err != nil {
-			return err
+		if call.Send(event) != nil {
+			break // The caller went away.
 		}
 	}
-	if s.err == nil {
-		<-call.Context().Done()
-		s.left <- struct{}{}
+	if s.err != nil {
+		return s.err
 	}
-	return s.err
+	<-call.Context().Done()
+	s.left <- struct{}{}
+	return status.FromContextError(call.Context().Err()).Err()
 }
 
 func (s *scripted) CancelChatCompletion(ctx context.Context, request *tokenwirev1.CancelChatCompletionRequest) (*tokenwirev1.CancelChatCompletionResponse, error) {
