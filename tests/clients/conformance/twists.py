@@ -23,10 +23,10 @@ from tokenwire.v1.errors_pb2 import ErrorReason
 RUNNER = ("x-conformance-runner", "1")
 """Metadata of the calls of the runner itself: they are neither noted nor twisted."""
 
-CUT = ("CreateChatCompletion", "StreamChatCompletion", "ResumeChatCompletion")
-"""Calls that a cut is for."""
+ANSWERS = ("CreateChatCompletion", "StreamChatCompletion", "ResumeChatCompletion")
+"""Methods that give an answer: these are cut and held."""
 
-BEFORE_CUT_S = 0.2
+BEFORE_CUT_S = 0.1
 """For a client to read what it was sent before the cut. A case holds either way."""
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]]
@@ -136,8 +136,9 @@ class Twister(grpc.aio.ServerInterceptor):
         if raises is not None and raises.times is not None:
             number = sum(other.method == call.method for other in self.calls)
             raises = raises if number <= raises.times else None
-        cut_after = self._cuts.pop(0) if self._cuts and call.method in CUT else None
-        return _Plan(list(self._twist.edits), raises, cut_after, self._twist.hold_after_events, self._cut_connections)
+        cut_after = self._cuts.pop(0) if self._cuts and call.method in ANSWERS else None
+        hold_after = self._twist.hold_after_events if call.method in ANSWERS else None
+        return _Plan(list(self._twist.edits), raises, cut_after, hold_after, self._cut_connections)
 
     def _cut_connections(self) -> None:
         self._cut()
