@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -33,13 +33,22 @@ STREAM = "tokenwire.v1.ChatService/StreamChatCompletion"
 
 
 def build() -> None:
-    """The dependencies and the page, where something is newer than the page."""
-    page = CLIENT / "build/page.js"
-    sources = [path for path in (CLIENT / "src").rglob("*") if "gen" not in path.parts]
-    sources += [*CLIENT.glob("*.json"), *PROTO.rglob("*.proto")]
-    if not page.exists() or any(path.stat().st_mtime > page.stat().st_mtime for path in sources if path.is_file()):
+    """The dependencies, where the lock file is newer than they are; then the page, where a source is."""
+    installed, lock, page = (
+        CLIENT / name for name in ("node_modules/.package-lock.json", "package-lock.json", "build/page.js")
+    )
+    if not is_newer(installed, [lock]):
         run("npm", "ci", "--no-fund", "--no-audit", cwd=CLIENT)
+    written = [
+        path for folder in ("src", "scripts") for path in (CLIENT / folder).rglob("*") if "gen" not in path.parts
+    ]
+    if not is_newer(page, [path for path in (*written, *PROTO.rglob("*.proto"), installed) if path.is_file()]):
         run("npm", "run", "build", cwd=CLIENT)
+
+
+def is_newer(product: Path, sources: Iterable[Path]) -> bool:
+    """Whether it was made after all of them."""
+    return product.exists() and all(path.stat().st_mtime <= product.stat().st_mtime for path in sources)
 
 
 WEB = Language(
