@@ -36,8 +36,10 @@ class CuttingProxy:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def cut(self) -> None:
-        """Reset all connections now."""
+    def cut(self, *, for_good: bool = False) -> None:
+        """Reset all connections now; `for_good`: take none any more."""
+        if for_good and self._listener is not None:
+            self._listener.close()
         for connection in self._connections:
             connection.cancel()
 

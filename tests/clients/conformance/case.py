@@ -96,6 +96,8 @@ class Cut:
 
     after_events: Sequence[int]
     """One a call; calls behind the last one are not cut."""
+    for_good: bool = False
+    """After that the server is not reached any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,8 @@ class Twist:
 class ExpectedError:
     """The error that the client raises."""
 
-    code: str
+    code: str | Sequence[str]
+    """Or one of several."""
     reason: str | Sequence[str] = ""
     """Or one of several."""
     violations: Sequence[str] | None = None

@@ -45,6 +45,9 @@ async def problems(case: Case, engine: FakeEngine, calls: Sequence[SeenCall], co
             found += _request_problems(case, call.request, getattr(command, case.call.method))
         if seen.deadline_s is not None and not 0 < seen.deadline_s - (call.time_left_s or 0) < LATE_S:
             found.append(f"the call had {call.time_left_s} s left, not {seen.deadline_s}")
+    ids = {call.request.request_id for call in calls if isinstance(call.request, ChatCompletionRequest)}
+    if len(ids) > 1:
+        found.append(f"the attempts have different request ids: {ids}")
     for request in _cancels(calls):
         if seen.cancelled and (named := request.WhichOneof("target")) != seen.cancelled:
             found.append(f"the client named the {named} to cancel, not the {seen.cancelled}")

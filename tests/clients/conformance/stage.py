@@ -98,7 +98,7 @@ async def _open(case: Case, files: Files) -> AsyncIterator[Play]:
         proxy: CuttingProxy | None = None
         twister = Twister(
             case.twist,
-            cut=lambda: proxy.cut() if proxy else None,
+            cut=lambda for_good: proxy.cut(for_good=for_good) if proxy else None,
             cancel=lambda id_: server.service.cancel(CancelChatCompletionRequest(completion_id=id_)),
         )
         engine.script = ScriptWriter(engine, sent=twister.sent.__getitem__).script(case.engine)

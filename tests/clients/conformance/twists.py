@@ -68,8 +68,10 @@ class SeenCall:
 class Twister(grpc.aio.ServerInterceptor):
     """The innermost interceptor: the real ones make the status of what it raises."""
 
-    def __init__(self, twist: Twist, *, cut: Callable[[], None], cancel: Callable[[str], Awaitable[object]]) -> None:
-        """`cut` cuts all connections; `cancel` ends a completion, by its id."""
+    def __init__(
+        self, twist: Twist, *, cut: Callable[[bool], None], cancel: Callable[[str], Awaitable[object]]
+    ) -> None:
+        """`cut` cuts all connections, and where it is told so for good; `cancel` ends a completion, by its id."""
         self._twist = twist
         self._cut = cut
         self._cancel = cancel
@@ -141,7 +143,7 @@ class Twister(grpc.aio.ServerInterceptor):
         return _Plan(list(self._twist.edits), raises, cut_after, hold_after, self._cut_connections)
 
     def _cut_connections(self) -> None:
-        self._cut()
+        self._cut(self._twist.cut is not None and self._twist.cut.for_good)
         self._num_cuts += 1
         self.sent[f"cut {self._num_cuts}"].set()
 

@@ -48,10 +48,9 @@ def _error_problems(expect: Expectation, result: Any) -> Iterator[str]:
 def _error_fields(expected: ExpectedError, error: Any) -> Iterator[tuple[str, object, object]]:
     """(name, what it is, what it should be)"""
     names = {code.value[0]: code.name for code in grpc.StatusCode}
-    yield "code", names.get(error.code, error.code), expected.code
+    yield "code", *_any_of(expected.code, names.get(error.code, error.code))
     yield "is_broken_stream", error.is_broken_stream, False
-    reasons = [expected.reason] if isinstance(expected.reason, str) else expected.reason
-    yield "reason", error.reason if error.reason not in reasons else True, True
+    yield "reason", *_any_of(expected.reason, error.reason)
     if expected.violations is not None:
         yield "violations", [violation.field for violation in error.violations], list(expected.violations)
         yield "descriptions", all(violation.description for violation in error.violations), True
@@ -64,6 +63,11 @@ def _error_fields(expected: ExpectedError, error: Any) -> Iterator[tuple[str, ob
     else:
         yield "metadata", [key for key in expected.metadata if not error.metadata.get(key)], []
     yield "message", expected.message in error.message and bool(error.message), True
+
+
+def _any_of(wanted: str | Sequence[str], was: str) -> tuple[str, object]:
+    """What it is, and what it should be."""
+    return was, wanted if isinstance(wanted, str) else was if was in wanted else f"one of {wanted}"
 
 
 def _stream_problems(case: Case, result: Any, calls: Sequence[SeenCall]) -> Iterator[str]:
