@@ -46,7 +46,6 @@ class ChatStream::Impl {
   StreamChecker checker_;
   StreamFolder folder_;
   const Update update_{event_, folder_.completion()};
-  std::unique_ptr<Reader> reader_;
   bool has_ended_ = false;
 
   std::mutex mutex_;  // Guards what follows, which `Cancel` reaches from other threads.
@@ -54,6 +53,8 @@ class ChatStream::Impl {
   std::unique_ptr<grpc::ClientContext> context_;
   bool cancelled_ = false;
   std::condition_variable cancelling_;
+
+  std::unique_ptr<Reader> reader_;  // Last, for it must not outlive its context. Of the reader's thread only.
 };
 
 }  // namespace tokenwire

@@ -33,11 +33,11 @@ class Client {
   v1::ChatCompletion Chat(v1::ChatCompletionRequest request, const CallOptions& options = {}) const;
 
   // The answer as it comes.
-  ChatStream Stream(v1::ChatCompletionRequest request, const StreamOptions& options = {}) const;
+  [[nodiscard]] ChatStream Stream(v1::ChatCompletionRequest request, const StreamOptions& options = {}) const;
 
   // The events of a live or retained completion after one of them, or from its start. With `after_sequence` the answer
   // of the stream is what these events have of it.
-  ChatStream Resume(v1::ResumeChatCompletionRequest request, const StreamOptions& options = {}) const;
+  [[nodiscard]] ChatStream Resume(v1::ResumeChatCompletionRequest request, const StreamOptions& options = {}) const;
 
   // A completion that was generated with `store`, or is live or retained, as far as it has come.
   v1::StoredChatCompletion GetCompletion(const v1::GetChatCompletionRequest& request,

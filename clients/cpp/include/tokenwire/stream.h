@@ -49,10 +49,8 @@ class Update {
 // the server does not answer.
 class ChatStream {
  public:
-  class Impl;
   class Iterator;
 
-  explicit ChatStream(std::unique_ptr<Impl> impl);
   ChatStream(ChatStream&&) noexcept;
   ChatStream& operator=(ChatStream&&) noexcept;
 
@@ -70,6 +68,11 @@ class ChatStream {
   void Cancel();
 
  private:
+  friend class Client;
+  class Impl;
+
+  explicit ChatStream(std::unique_ptr<Impl> impl);
+
   std::unique_ptr<Impl> impl_;
 };
 
