@@ -73,8 +73,8 @@ def status_of(error: TokenwireError) -> RpcStatus:
         case RateLimitedError():
             quota = QuotaFailure()
             quota.violations.add(subject=_cut(error.subject, _MAX_TEXT_BYTES), description=message)
-            details += [quota, retry := _retry(error.retry_after_s)]
-            trailers.append((PUSHBACK_KEY, str(retry.retry_delay.ToMilliseconds())))
+            # No pushback: gRPC of Java would try again on it, whatever status codes its retry policy has.
+            details += [quota, _retry(error.retry_after_s)]
     code = error.kind.grpc_code
     trailers.append((DETAILS_KEY, _serialized(code, message, details)))
     return RpcStatus(code, message, tuple(trailers))
