@@ -78,7 +78,12 @@ public final class ChatStream implements Iterable<Update>, AutoCloseable {
   public void close() {
     closed.countDown();
     call.cancel();
+    tellServer();
     onEnd.accept(this);
+  }
+
+  /** Whoever comes second waits until the server has been told: the client may be closed next. */
+  private synchronized void tellServer() {
     course.leave().ifPresent(canceller);
   }
 
