@@ -107,7 +107,7 @@ export class TokenwireClient implements AsyncDisposable {
    * frees its place on the server. A slow loop slows the stream down: little is read ahead.
    */
   stream(request: ChatCompletionRequestInit, options: StreamOptions = {}): AsyncGenerator<StreamUpdate, void, undefined> {
-    return this.#follow(() => ({ chat: identified(request) }), options);
+    return this.#follow({ chat: identified(request) }, options);
   }
 
   /**
@@ -118,7 +118,7 @@ export class TokenwireClient implements AsyncDisposable {
     completionId: string,
     { afterSequence, ...options }: StreamOptions & { afterSequence?: bigint | undefined } = {},
   ): AsyncGenerator<StreamUpdate, void, undefined> {
-    return this.#follow(() => ({ resume: ResumeChatCompletionRequest.create({ completionId, afterSequence }) }), options);
+    return this.#follow({ resume: ResumeChatCompletionRequest.create({ completionId, afterSequence }) }, options);
   }
 
   /** A completion that was generated with `store`, or is live or retained, as far as it has come: see `state`. */
@@ -144,7 +144,6 @@ export class TokenwireClient implements AsyncDisposable {
   ): Promise<Response> {
     const scope = this.#begin(options.signal);
     try {
-      scope.signal.throwIfAborted();
       return await this.#unary(method, request, this.#timeoutMs(options), scope.signal);
     } catch (error) {
       throw translated(error, scope.signal);
@@ -172,9 +171,9 @@ export class TokenwireClient implements AsyncDisposable {
     return this.close();
   }
 
-  async *#follow(makeRequest: () => StreamRequest, options: StreamOptions): AsyncGenerator<StreamUpdate, void, undefined> {
+  async *#follow(request: StreamRequest, options: StreamOptions): AsyncGenerator<StreamUpdate, void, undefined> {
     const resumes = options.resume ?? this.#options.resume ?? false;
-    const course = new Course(makeRequest(), { timeoutMs: this.#timeoutMs(options), resumes });
+    const course = new Course(request, { timeoutMs: this.#timeoutMs(options), resumes });
     const scope = this.#begin(options.signal, () => this.#leave(course));
     try {
       for (;;) {
@@ -198,7 +197,6 @@ export class TokenwireClient implements AsyncDisposable {
   }
 
   async *#events(course: Course, signal: AbortSignal): AsyncGenerator<ChatCompletionEvent, void, undefined> {
-    signal.throwIfAborted();
     const call = this.#openStream(course);
     call.on("error", () => {}); // what comes after the reader has left is nobody's
     const cancel = () => call.cancel();
@@ -241,6 +239,9 @@ export class TokenwireClient implements AsyncDisposable {
     if (this.#isClosed) {
       throw new TokenwireError("the client is closed", grpc.status.CANCELLED);
     }
+    if (signal?.aborted) {
+      throw cancelled(signal);
+    }
     const scope = new Scope(signal, leave);
     this.#live.add(scope);
     return scope;
@@ -277,8 +278,9 @@ function deadline(timeoutMs: number): grpc.CallOptions {
 
 /** The client's own error. */
 function translated(error: unknown, signal: AbortSignal): TokenwireError {
-  if (signal.aborted) {
-    return new TokenwireError("the call was cancelled", grpc.status.CANCELLED, { cause: signal.reason });
-  }
-  return TokenwireError.from(error);
+  return signal.aborted ? cancelled(signal) : TokenwireError.from(error);
+}
+
+function cancelled({ reason }: AbortSignal): TokenwireError {
+  return new TokenwireError("the call was cancelled", grpc.status.CANCELLED, { cause: reason });
 }

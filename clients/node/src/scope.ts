@@ -7,15 +7,11 @@ export class Scope {
   readonly #leave: () => Promise<void>;
   readonly #onAbort = () => void this.end(this.#outer?.reason);
 
-  /** `outer` ends it, too. `leave` is called when it ends early, to tell the server; it must not reject. */
+  /** `outer`, which has not aborted yet, ends it, too. `leave` is called when it ends early, to tell the server; it must not reject. */
   constructor(outer: AbortSignal | undefined, leave: () => Promise<void>) {
     this.#outer = outer;
     this.#leave = leave;
-    if (outer?.aborted) {
-      this.#controller.abort(outer.reason);
-    } else {
-      outer?.addEventListener("abort", this.#onAbort, { once: true });
-    }
+    outer?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
   /** Aborts when the scope is ended. */

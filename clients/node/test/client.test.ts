@@ -106,11 +106,12 @@ test("a signal that aborts ends a call that waits, and is the cause of its error
 test("a signal that has aborted already keeps a call from being made", { timeout: 10_000 }, async (t) => {
   let numCalls = 0;
   const count = () => (numCalls += 1);
-  const client = await pair(t, ChatServiceService, { createChatCompletion: count, streamChatCompletion: count });
+  const handlers = { createChatCompletion: count, streamChatCompletion: count, cancelChatCompletion: count };
+  const client = await pair(t, ChatServiceService, handlers);
 
   const signal = AbortSignal.abort();
   await assert.rejects(client.chat(request, { signal }), { code: status.CANCELLED });
-  await assert.rejects(client.stream(request, { signal }).next(), { code: status.CANCELLED });
+  await assert.rejects(client.stream(request, { signal, resume: true }).next(), { code: status.CANCELLED });
   assert.equal(numCalls, 0);
 });
 

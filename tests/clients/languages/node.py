@@ -23,7 +23,7 @@ def build() -> None:
 
 def _files(folder: Path) -> list[Path]:
     """What is in a folder, but for generated code."""
-    return [path for path in folder.rglob("*") if path.is_file() and "gen" not in path.parts]
+    return [path for path in folder.rglob("*") if path.is_file() and "gen" not in path.relative_to(ROOT).parts]
 
 
 def _is_newer(product: Path, sources: list[Path]) -> bool:
