@@ -10,6 +10,7 @@ from unittest import mock
 
 import grpc
 import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import ParseDict
 
@@ -143,7 +144,9 @@ def _pems(setup: ServerSetup, files: Files) -> dict[str, bytes]:
     if setup.tls == "mutual":
         leaf = files.authority.issue_cert("client@example.org")
         pems["cert_pem"] = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
-        pems["key_pem"] = leaf.private_key_pem.bytes()
+        # In PKCS#8: Java and its Netty read no other form.
+        key = load_pem_private_key(leaf.private_key_pem.bytes(), password=None)
+        pems["key_pem"] = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pems
 
 
