@@ -117,7 +117,9 @@ LANGUAGE = Language(
     programs=("protoc", "java", "javac", "grpc_java_plugin"),
     files=[*JARS, TLS],
     packages=(
-        *("default-jdk-headless", "libgrpc-java", "libprotobuf-java", "protobuf-compiler-grpc-java-plugin"),
+        *("default-jdk-headless", "libgrpc-java", "libprotobuf-java"),
+        *("protobuf-compiler", "protobuf-compiler-grpc-java-plugin"),
+        *("libguava-java", "libjsr305-java", "liberror-prone-java"),
         *("libnetty-java", "libnetty-tcnative-java", "libperfmark-java", "libgoogle-gson-java"),
     ),
 )
