@@ -106,7 +106,10 @@ export class TokenwireClient implements AsyncDisposable {
    * The answer as it comes. The call begins when the first update is asked for. Leaving the loop cancels it, which
    * frees its place on the server. A slow loop slows the stream down: little is read ahead.
    */
-  stream(request: ChatCompletionRequestInit, options: StreamOptions = {}): AsyncGenerator<StreamUpdate, void, undefined> {
+  stream(
+    request: ChatCompletionRequestInit,
+    options: StreamOptions = {},
+  ): AsyncGenerator<StreamUpdate, void, undefined> {
     return this.#follow({ chat: identified(request) }, options);
   }
 
@@ -216,8 +219,17 @@ export class TokenwireClient implements AsyncDisposable {
     const { streamChatCompletion, resumeChatCompletion } = ChatServiceService;
     const [method, message] =
       "chat" in request ? [streamChatCompletion, request.chat] : [resumeChatCompletion, request.resume];
-    const { path, requestSerialize, responseDeserialize } = method as grpc.MethodDefinition<unknown, ChatCompletionEvent>;
-    return this.#grpc.makeServerStreamRequest(path, requestSerialize, responseDeserialize, message, deadline(timeLeftMs));
+    const { path, requestSerialize, responseDeserialize } = method as grpc.MethodDefinition<
+      unknown,
+      ChatCompletionEvent
+    >;
+    return this.#grpc.makeServerStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      message,
+      deadline(timeLeftMs),
+    );
   }
 
   #unary<Request, Response>(

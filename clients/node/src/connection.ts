@@ -52,7 +52,10 @@ export function credentials({ tls }: ConnectionOptions): grpc.ChannelCredentials
 }
 
 /** Options of the channel. */
-export function channelOptions({ retries = true, loadBalancing = "pick_first" }: ConnectionOptions): grpc.ChannelOptions {
+export function channelOptions({
+  retries = true,
+  loadBalancing = "pick_first",
+}: ConnectionOptions): grpc.ChannelOptions {
   return {
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,

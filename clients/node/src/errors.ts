@@ -12,7 +12,7 @@ export type Reason = Exclude<keyof typeof ErrorReason, "UNSPECIFIED"> | "" | (st
 
 /** A field that breaks its rule, or a limit that is used up. */
 export interface Violation {
-  /** Path of the field in the contract (`messages[0].role`), or whose limit and which (`key:alice/requests_per_minute`). */
+  /** Path in the contract (`messages[0].role`), or whose limit and which (`key:alice/requests_per_minute`). */
   readonly field: string;
   /** What is wrong with it. */
   readonly description: string;
@@ -59,7 +59,9 @@ export class TokenwireError extends Error {
       return error;
     }
     if (!isServiceError(error)) {
-      return new TokenwireError(error instanceof Error ? error.message : String(error), status.UNKNOWN, { cause: error });
+      return new TokenwireError(error instanceof Error ? error.message : String(error), status.UNKNOWN, {
+        cause: error,
+      });
     }
     return new TokenwireError(error.details || (status[error.code] ?? "UNKNOWN"), error.code, {
       cause: error,
@@ -89,7 +91,10 @@ function readDetails(error: ServiceError): Details {
     return details;
   }
   for (const { typeUrl, value } of parsed(() => Status.decode(packed).details) ?? []) {
-    Object.assign(details, parsed(() => readDetail(typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value)));
+    Object.assign(
+      details,
+      parsed(() => readDetail(typeUrl.slice(typeUrl.lastIndexOf("/") + 1), value)),
+    );
   }
   return details;
 }
@@ -114,10 +119,15 @@ function readDetail(type: string, value: Uint8Array): Partial<Details> {
       return { retryAfterMs: retryDelay && milliseconds(retryDelay) };
     }
     case "google.rpc.BadRequest":
-      return { violations: BadRequest.decode(value).fieldViolations.map(({ field, description }) => ({ field, description })) };
+      return {
+        violations: BadRequest.decode(value).fieldViolations.map(({ field, description }) => ({ field, description })),
+      };
     case "google.rpc.QuotaFailure":
       return {
-        violations: QuotaFailure.decode(value).violations.map(({ subject, description }) => ({ field: subject, description })),
+        violations: QuotaFailure.decode(value).violations.map(({ subject, description }) => ({
+          field: subject,
+          description,
+        })),
       };
     default:
       return {};

@@ -1,6 +1,15 @@
 // The folding of a stream into the answer that the unary call gives.
 
-import { ChatCompletion, type ChatCompletionEvent, Choice, type Delta, FunctionCall, type Started, ToolCall, Usage } from "./gen/tokenwire/v1/chat.js";
+import {
+  ChatCompletion,
+  type ChatCompletionEvent,
+  Choice,
+  type Delta,
+  FunctionCall,
+  type Started,
+  ToolCall,
+  Usage,
+} from "./gen/tokenwire/v1/chat.js";
 
 /** Folds a stream; does not check its grammar. Of the rest of a stream it makes what the rest has of the answer. */
 export class StreamFolder {

@@ -1,9 +1,15 @@
-// The grammar of a completion stream: started promptLogprobs* (delta | finished)* completed, with heartbeats anywhere
-// after `started`. Exactly one `finished` a choice, after its deltas; `sequence` strictly increases, but a heartbeat has
+// The grammar of a completion stream: started promptLogprobs* (delta | finished)* completed, heartbeats anywhere after
+// `started`. Exactly one `finished` a choice, after its deltas; `sequence` strictly increases, but a heartbeat has
 // that of the event before it. In a choice, reasoning comes before content, and one tool call after the other.
 
 import { BrokenStreamError } from "./errors.js";
-import { type ChatCompletionEvent, type Delta, type Finished, FinishReason, type Started } from "./gen/tokenwire/v1/chat.js";
+import {
+  type ChatCompletionEvent,
+  type Delta,
+  type Finished,
+  FinishReason,
+  type Started,
+} from "./gen/tokenwire/v1/chat.js";
 
 /** Checks one stream, event by event. An event of a kind that it does not know passes. */
 export class StreamChecker {

@@ -7,7 +7,7 @@ export class Scope {
   readonly #leave: () => Promise<void>;
   readonly #onAbort = () => void this.end(this.#outer?.reason);
 
-  /** `outer`, which has not aborted yet, ends it, too. `leave` is called when it ends early, to tell the server; it must not reject. */
+  /** `outer`, not aborted yet, ends it, too. `leave` is called when it ends early, to tell the server; never rejects. */
   constructor(outer: AbortSignal | undefined, leave: () => Promise<void>) {
     this.#outer = outer;
     this.#leave = leave;

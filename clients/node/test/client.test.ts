@@ -23,7 +23,9 @@ import * as grpc from "@grpc/grpc-js";
 type Streaming = grpc.ServerWritableStream<ChatCompletionRequest, ChatCompletionEvent>;
 
 const request = { model: "m", messages: [{ role: Role.USER, content: "hi" }] };
-const started = ChatCompletionEvent.fromPartial({ started: { id: "chatcmpl-1", parameters: { n: 1 }, resumable: true } });
+const started = ChatCompletionEvent.fromPartial({
+  started: { id: "chatcmpl-1", parameters: { n: 1 }, resumable: true },
+});
 
 /** A server with these handlers, and a client of it; both are closed when the test ends. */
 async function pair(
@@ -115,25 +117,29 @@ test("a signal that has aborted already keeps a call from being made", { timeout
   assert.equal(numCalls, 0);
 });
 
-test("closing the client ends its calls and cancels the completion of a stream that resumes", { timeout: 10_000 }, async (t) => {
-  const cancelled: unknown[] = [];
-  const client = await pair(t, ChatServiceService, {
-    streamChatCompletion: (call: Streaming) => void call.write(started),
-    cancelChatCompletion: (call: grpc.ServerUnaryCall<unknown, unknown>, done: grpc.sendUnaryData<object>) => {
-      cancelled.push(call.request);
-      done(null, {});
-    },
-  });
+test(
+  "closing the client ends its calls and cancels the completion of a stream that resumes",
+  { timeout: 10_000 },
+  async (t) => {
+    const cancelled: unknown[] = [];
+    const client = await pair(t, ChatServiceService, {
+      streamChatCompletion: (call: Streaming) => void call.write(started),
+      cancelChatCompletion: (call: grpc.ServerUnaryCall<unknown, unknown>, done: grpc.sendUnaryData<object>) => {
+        cancelled.push(call.request);
+        done(null, {});
+      },
+    });
 
-  const stream = client.stream(request, { resume: true });
-  await stream.next();
-  const next = stream.next();
-  const failed = assert.rejects(next, { code: status.CANCELLED });
-  await client.close();
-  await failed;
-  assert.deepEqual(cancelled, [{ completionId: "chatcmpl-1", requestId: undefined }]);
-  await assert.rejects(client.chat(request), { code: status.CANCELLED });
-});
+    const stream = client.stream(request, { resume: true });
+    await stream.next();
+    const next = stream.next();
+    const failed = assert.rejects(next, { code: status.CANCELLED });
+    await client.close();
+    await failed;
+    assert.deepEqual(cancelled, [{ completionId: "chatcmpl-1", requestId: undefined }]);
+    await assert.rejects(client.chat(request), { code: status.CANCELLED });
+  },
+);
 
 test("a stub has the key, and its errors can be read", { timeout: 10_000 }, async (t) => {
   const keys: unknown[] = [];
@@ -166,7 +172,8 @@ for (const loadBalancing of ["round_robin", "weighted_round_robin"] as const) {
   test(`${loadBalancing} calls every address`, { timeout: 10_000 }, async (t) => {
     const servers = ["a", "b"].map(async (id) => {
       const server = new grpc.Server();
-      const listModels = (_: unknown, done: grpc.sendUnaryData<object>) => done(null, ListModelsResponse.fromPartial({ models: [{ id }] }));
+      const listModels = (_: unknown, done: grpc.sendUnaryData<object>) =>
+        done(null, ListModelsResponse.fromPartial({ models: [{ id }] }));
       server.addService(ModelServiceService, { listModels, getModel: () => {} });
       t.after(() => server.forceShutdown());
       return new Promise<number>((resolve) => {

@@ -57,7 +57,11 @@ async function call(client: TokenwireClient, command: Command, options: StreamOp
   }
 }
 
-async function read(stream: AsyncIterable<StreamUpdate>, leaveAfter: number | undefined, result: Result): Promise<void> {
+async function read(
+  stream: AsyncIterable<StreamUpdate>,
+  leaveAfter: number | undefined,
+  result: Result,
+): Promise<void> {
   for await (const update of stream) {
     result.events.push(update.event);
     result.text += update.text;
