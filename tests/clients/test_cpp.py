@@ -56,6 +56,13 @@ def test_a_call_with_a_used_cancellation_is_cancelled(consumer: Path) -> None:
         assert printed(consumer, "cancel_before", server) == "error 1 "
 
 
+def test_a_stream_that_is_cancelled_before_it_is_read_asks_nothing(consumer: Path) -> None:
+    with ScriptedServer(answer("Hello")) as server:
+        assert printed(consumer, "cancel_unread", server) == "error 1 "
+        assert not server.requests
+        assert not server.cancels
+
+
 def test_a_certificate_without_its_key_is_told(consumer: Path) -> None:
     with ScriptedServer(answer("Hello")) as server:
         assert "belong together" in printed(consumer, "half_certificate", server)

@@ -11,7 +11,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kFirstDelay{100};
 constexpr milliseconds kMaxDelay{5000};
 
 // A server that is not reached for so long is given up: by default it keeps no completion for longer.
@@ -27,11 +26,7 @@ bool MayGoOn(const std::string& reason) { return reason == "SLOW_CONSUMER" || re
 }  // namespace
 
 Course::Course(StreamRequest request, milliseconds timeout, bool resumes)
-    : request_(std::move(request)),
-      resumes_(resumes),
-      can_resume_(false),
-      is_over_(!resumes),
-      next_delay_(kFirstDelay) {
+    : request_(std::move(request)), resumes_(resumes) {
   if (timeout != kNoTimeout) {
     deadline_ = Clock::now() + timeout;
   }

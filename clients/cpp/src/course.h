@@ -27,6 +27,9 @@ class Course {
   // For the next call; `kNoTimeout`: no limit.
   std::chrono::milliseconds TimeLeft() const;
 
+  // A call is made.
+  void Begin() { is_over_ = !resumes_; }
+
   // An event has come.
   void Note(const v1::ChatCompletionEvent& event);
 
@@ -42,15 +45,17 @@ class Course {
  private:
   using Clock = std::chrono::steady_clock;
 
+  static constexpr std::chrono::milliseconds kFirstDelay{100};
+
   StreamRequest request_;
   const bool resumes_;
-  bool can_resume_;
-  // The stream is not resumed, and the server need not be told that it is left.
-  bool is_over_;
+  bool can_resume_ = false;
+  // The stream has not begun or is not resumed, and the server need not be told that it is left.
+  bool is_over_ = true;
   std::optional<Clock::time_point> deadline_;
   v1::CancelChatCompletionRequest target_;
   std::optional<Clock::time_point> lost_;
-  std::chrono::milliseconds next_delay_;
+  std::chrono::milliseconds next_delay_ = kFirstDelay;
   std::minstd_rand random_{std::random_device{}()};
 };
 

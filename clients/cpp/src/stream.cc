@@ -82,11 +82,12 @@ bool ChatStream::Impl::Read() {
 void ChatStream::Impl::Open() {
   {
     const std::lock_guard lock(mutex_);
+    if (cancelled_) {
+      throw Error(grpc::StatusCode::CANCELLED, "the stream was cancelled");
+    }
+    course_.Begin();
     context_ = std::make_unique<grpc::ClientContext>();
     connection_->Prepare(*context_, course_.TimeLeft());
-    if (cancelled_) {
-      context_->TryCancel();
-    }
   }
   // Not under the lock, for it may wait for a connection. Only this thread changes the request and the context.
   const StreamRequest& request = course_.request();

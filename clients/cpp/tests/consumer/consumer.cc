@@ -59,6 +59,17 @@ void CancelBefore(const std::string& target) {
   tokenwire::Client(target).Chat(Ask("scripted"), options);
 }
 
+// A stream that would resume, and is cancelled before it is read.
+void CancelUnread(const std::string& target) {
+  tokenwire::StreamOptions options;
+  options.resume = true;
+  tokenwire::ChatStream stream = tokenwire::Client(target).Stream(Ask("scripted"), options);
+  stream.Cancel();
+  for (const tokenwire::Update& update : stream) {
+    std::cout << update.text();
+  }
+}
+
 // A certificate without its key.
 void HalfCertificate(const std::string& target) {
   tokenwire::ClientOptions options;
@@ -70,7 +81,11 @@ void HalfCertificate(const std::string& target) {
 
 int main(int argc, char** argv) {
   const std::map<std::string, std::function<void(const std::string&)>> parts{
-      {"stub", Stub}, {"read_on", ReadOn}, {"cancel_before", CancelBefore}, {"half_certificate", HalfCertificate}};
+      {"stub", Stub},
+      {"read_on", ReadOn},
+      {"cancel_before", CancelBefore},
+      {"cancel_unread", CancelUnread},
+      {"half_certificate", HalfCertificate}};
   if (argc != 3) {
     return 2;
   }
