@@ -97,11 +97,11 @@ class ContextLengthError(TokenwireError):
 
     def __init__(self, *, prompt_tokens: int, max_completion_tokens: int | None, context_length: int) -> None:
         """`max_completion_tokens` is None where the request gives none."""
-        answer = "leave no room for an answer"
+        answer = ", which leave no room for an answer"
         if max_completion_tokens is not None:
-            answer = f"`max_completion_tokens` is {max_completion_tokens}"
+            answer = f" and `max_completion_tokens` is {max_completion_tokens}"
         super().__init__(
-            f"the context length is {context_length} tokens; the messages are {prompt_tokens} tokens and {answer}"
+            f"the context length is {context_length} tokens; the prompt has {prompt_tokens} tokens{answer}"
         )
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length

@@ -225,12 +225,12 @@ def test_each_request_without_a_seed_gets_its_own() -> None:
 @pytest.mark.parametrize(("prompt_tokens", "asked"), [(100, None), (101, None), (95, 6)])
 def test_prompt_and_answer_must_fit_the_context(prompt_tokens: int, asked: int | None) -> None:
     too_long = request(max_completion_tokens=asked)
-    with pytest.raises(ContextLengthError, match=f"100 tokens; the messages are {prompt_tokens} tokens"):
+    with pytest.raises(ContextLengthError, match=f"100 tokens; the prompt has {prompt_tokens} tokens"):
         effective_parameters(too_long, prompt_tokens=prompt_tokens, context_length=100)
 
 
 def test_a_prompt_that_fills_the_context_is_told_without_a_bound_that_nobody_gave() -> None:
-    with pytest.raises(ContextLengthError, match="100 tokens; the messages are 100 tokens and leave no room"):
+    with pytest.raises(ContextLengthError, match="100 tokens; the prompt has 100 tokens, which leave no room"):
         effective_parameters(request(), prompt_tokens=100, context_length=100)
 
 

@@ -15,10 +15,12 @@ from tokenwire.rest.backend import ChatBackend
 from tokenwire.rest.body import BODY_TIMEOUT_S, read_json_object
 from tokenwire.rest.callers import CallerMiddleware
 from tokenwire.rest.chat.endpoints import ChatEndpoints
+from tokenwire.rest.completions.endpoints import CompletionEndpoints
 from tokenwire.rest.cors import allow_origins
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.observed import CallMiddleware
+from tokenwire.rest.playground.endpoints import PlaygroundEndpoints
 from tokenwire.rest.tokens import TokenEndpoints
 from tokenwire.security.access import ANYBODY, Access
 
@@ -32,23 +34,28 @@ def create_app(
     access: Access = ANYBODY,
     observers: Sequence[CallObserver] = (),
     cors_origins: Sequence[str] = (),
+    playground: bool = True,
 ) -> ASGIApp:
     """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
-    quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call."""
+    quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call;
+    `playground` is the page at `/`."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
     AppStatus.enable_automatic_graceful_drain = False
     logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
     read_body = partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
+    completions = CompletionEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     lookups, tokens = LookupEndpoints(backend), TokenEndpoints(backend, read_body=read_body)
     routes = [
         Route("/v1/chat/completions", chat.create, methods=["POST"]),
         Route("/v1/chat/completions/{completion_id}", chat.get),
+        Route("/v1/completions", completions.create, methods=["POST"]),
         Route("/v1/models", lookups.list_models),
         Route("/v1/models/{model:path}", lookups.get_model),
         Route("/tokenize", tokens.tokenize, methods=["POST"]),
         Route("/detokenize", tokens.detokenize, methods=["POST"]),
         Route("/health", lookups.health),
+        *(PlaygroundEndpoints().routes if playground else ()),
     ]
     app = Starlette(
         routes=routes,

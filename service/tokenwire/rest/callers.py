@@ -7,10 +7,11 @@ from tokenwire.chat.caller import CURRENT, Caller
 from tokenwire.errors import TokenwireError
 from tokenwire.request_id import REQUEST_ID_HEADER, request_id_of
 from tokenwire.rest.errors import error_response
+from tokenwire.rest.playground.endpoints import FOLDER
 from tokenwire.security.access import Access
 
-OPEN_PATHS = ("/health",)
-"""Load balancers ask without a key."""
+OPEN_PATHS = ("/", "/health")
+"""Load balancers ask without a key, and so do browsers: the page asks its user for one."""
 
 
 class CallerMiddleware:
@@ -35,7 +36,7 @@ class CallerMiddleware:
 
         app = self._app
         CURRENT.set(Caller(log_id=request_id))
-        if scope["path"] not in OPEN_PATHS:
+        if scope["path"] not in OPEN_PATHS and not scope["path"].startswith(FOLDER):
             try:
                 CURRENT.set(self._access.caller(headers, request_id=request_id))
             except TokenwireError as error:

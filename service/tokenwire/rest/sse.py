@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
@@ -25,13 +25,27 @@ JsonObject = dict[str, object]
 _KEEPALIVE = ServerSentEvent(comment="keepalive", sep="\n")
 
 
-class StreamWriter(Protocol):
+Event = TypeVar("Event")
+Event_co = TypeVar("Event_co", covariant=True)
+Event_contra = TypeVar("Event_contra", contravariant=True)
+"""What a stream consists of: events of the contract, or these with what they belong to."""
+
+
+class EventStream(Protocol[Event_co]):
+    """A stream that is over once it is closed, as a generator is."""
+
+    def __aiter__(self) -> AsyncIterator[Event_co]: ...
+
+    async def aclose(self) -> object: ...
+
+
+class StreamWriter(Protocol[Event_contra]):
     """Puts a stream into the form of an API. Each piece is one or more whole server-sent events."""
 
     def opening(self) -> Iterator[bytes]:
         """Before any event."""
 
-    def pieces(self, event: ChatCompletionEvent) -> Iterator[bytes]:
+    def pieces(self, event: Event_contra) -> Iterator[bytes]:
         """Of one event."""
 
     def closing(self) -> bytes:
@@ -41,27 +55,27 @@ class StreamWriter(Protocol):
         """Instead of what would have come."""
 
 
-class ChunkSource(Protocol):
+class ChunkSource(Protocol[Event_contra]):
     """Makes the chunks of an API whose events have no names."""
 
     def opening(self) -> Iterator[JsonObject]:
         """Before any event."""
 
-    def chunks(self, event: ChatCompletionEvent) -> Iterator[JsonObject]:
+    def chunks(self, event: Event_contra) -> Iterator[JsonObject]:
         """Of one event."""
 
 
-class ChunkStream:
+class ChunkStream(Generic[Event]):
     """A `StreamWriter` of chunks, `[DONE]` behind them, or the error object in its place."""
 
-    def __init__(self, source: ChunkSource) -> None:
+    def __init__(self, source: ChunkSource[Event]) -> None:
         self._source = source
 
     def opening(self) -> Iterator[bytes]:
         """The first chunks."""
         return map(_data, self._source.opening())
 
-    def pieces(self, event: ChatCompletionEvent) -> Iterator[bytes]:
+    def pieces(self, event: Event) -> Iterator[bytes]:
         """The chunks of an event."""
         return map(_data, self._source.chunks(event))
 
@@ -97,8 +111,8 @@ async def first_event(
 
 
 def stream_response(
-    writer: StreamWriter,
-    events: AsyncGenerator[ChatCompletionEvent, None],
+    writer: StreamWriter[Event],
+    events: EventStream[Event],
     *,
     headers: Mapping[str, str],
     keepalive_s: float,
@@ -123,10 +137,10 @@ def stream_response(
     return respond
 
 
-class _Body:
+class _Body(Generic[Event]):
     """What is sent: the pieces and the end, or after a failure the error instead."""
 
-    def __init__(self, writer: StreamWriter, events: AsyncIterator[ChatCompletionEvent]) -> None:
+    def __init__(self, writer: StreamWriter[Event], events: EventStream[Event]) -> None:
         self._writer = writer
         self._events = events
         self.ended = False

@@ -25,7 +25,7 @@ FINISH_REASONS: Mapping[FinishReason.ValueType, str] = {
     FinishReason.FINISH_REASON_TOOL_CALLS: "tool_calls",
     FinishReason.FINISH_REASON_TIME_LIMIT: "length",
 }
-_MINUS_INFINITY = -9999.0  # JSON has no infinity; this is the value that the OpenAI API uses for it
+MINUS_INFINITY = -9999.0  # JSON has no infinity; this is the value that the OpenAI API uses for it
 
 
 def completion_json(completion: ChatCompletion, *, logprobs: bool, prompt_logprobs: bool) -> JsonObject:
@@ -121,5 +121,5 @@ def _tool_call_json(call: ToolCall) -> JsonObject:
 
 
 def _token_json(token: TokenLogprob | TopLogprob) -> JsonObject:
-    logprob = token.logprob if math.isfinite(token.logprob) else _MINUS_INFINITY
+    logprob = token.logprob if math.isfinite(token.logprob) else MINUS_INFINITY
     return {"token": token.token, "logprob": logprob, "bytes": list(token.bytes)}

@@ -56,8 +56,15 @@ def parse_chat_request(body: Mapping[str, object]) -> ParsedRequest:
     for name in _REQUIRED:
         if name not in given:
             reader.reject(name, "missing_required_parameter", "is required")
-    stream = reader.boolean(given.pop("stream", False), "stream") or False
-    include_usage = _read_stream_options(reader, given.pop("stream_options", None), stream=stream)
+    stream, include_usage = read_stream_options(reader, given)
+    read_parameters(reader, given, message)
+    if reader.violations:
+        raise InvalidRequestError(reader.violations)
+    return ParsedRequest(message, stream, include_usage, tuple(reader.ignored), reader.json_names)
+
+
+def read_parameters(reader: JsonReader, given: dict[str, object], message: ChatCompletionRequest) -> None:
+    """Set the fields of a message from members of the body, none of them null; looks at those that it does not have."""
     _rename_older_forms(reader, given)
     for name, value in given.items():
         if name in _SCALARS:
@@ -66,9 +73,12 @@ def parse_chat_request(body: Mapping[str, object]) -> ParsedRequest:
             _COMPOUND_FIELDS[name](reader, value, message)
         else:
             read_unserved(reader, name, value)
-    if reader.violations:
-        raise InvalidRequestError(reader.violations)
-    return ParsedRequest(message, stream, include_usage, tuple(reader.ignored), reader.json_names)
+
+
+def read_stream_options(reader: JsonReader, given: dict[str, object]) -> tuple[bool, bool]:
+    """Take `stream` and `stream_options` out of the members: whether to stream, and whether with usage."""
+    stream = reader.boolean(given.pop("stream", False), "stream") or False
+    return stream, _read_stream_options(reader, given.pop("stream_options", None), stream=stream)
 
 
 def _read_stream_options(reader: JsonReader, value: object, *, stream: bool) -> bool:

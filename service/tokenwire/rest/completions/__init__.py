@@ -1,0 +1,1 @@
+"""`/v1/completions`, the legacy API of OpenAI: prompts as they stand, without a chat template."""
