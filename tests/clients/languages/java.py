@@ -18,8 +18,7 @@ JARS = [
         *("grpc-api", "grpc-context", "grpc-core", "grpc-netty", "grpc-protobuf", "grpc-protobuf-lite", "grpc-stub"),
         *("netty-buffer", "netty-codec", "netty-codec-http", "netty-codec-http2", "netty-codec-socks", "netty-common"),
         *("netty-handler", "netty-handler-proxy", "netty-resolver", "netty-transport"),
-        "netty-transport-native-unix-common",
-        "netty-tcnative",
+        *("netty-transport-native-unix-common", "netty-tcnative", "junit4", "hamcrest"),
     )
 ]
 
@@ -99,20 +98,21 @@ def _stamp(classes: Path) -> Path:
     return classes / ".compiled"
 
 
-def _run(main: str) -> list[str]:
+def java(main: str) -> list[str]:
+    """The command that runs a class."""
     path = [TARGET / "examples", TARGET / "tests", TARGET / "client", TARGET / "stubs", *JARS]
     return [*JAVA, "-cp", os.pathsep.join(map(str, path)), main]
 
 
 def _example(name: str) -> list[str]:
     """`json_schema` is `JsonSchema`."""
-    return _run("".join(word.capitalize() for word in name.split("_")))
+    return java("".join(word.capitalize() for word in name.split("_")))
 
 
 LANGUAGE = Language(
     name="java",
     build=build,
-    driver=_run("dev.tokenwire.conformance.ConformanceDriver"),
+    driver=java("dev.tokenwire.conformance.ConformanceDriver"),
     example=_example,
     programs=("protoc", "java", "javac", "grpc_java_plugin"),
     files=[*JARS, TLS],
@@ -120,6 +120,6 @@ LANGUAGE = Language(
         *("default-jdk-headless", "libgrpc-java", "libprotobuf-java"),
         *("protobuf-compiler", "protobuf-compiler-grpc-java-plugin"),
         *("libguava-java", "libjsr305-java", "liberror-prone-java"),
-        *("libnetty-java", "libnetty-tcnative-java", "libperfmark-java", "libgoogle-gson-java"),
+        *("libnetty-java", "libnetty-tcnative-java", "libperfmark-java", "libgoogle-gson-java", "junit4"),
     ),
 )
