@@ -10,6 +10,8 @@ from support.fake_engine import FakeEngine
 from support.serving import until
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, OnDisconnect
 
+EARLY_S = 1
+"""gRPC rounds a deadline up, to three digits."""
 LATE_S = 10
 """Longest time that a call may be under way."""
 METHODS = {
@@ -43,7 +45,7 @@ async def problems(case: Case, engine: FakeEngine, calls: Sequence[SeenCall], co
             continue
         if case.call.method in ("create", "stream"):
             found += _request_problems(case, call.request, getattr(command, case.call.method))
-        if seen.deadline_s is not None and not 0 < seen.deadline_s - (call.time_left_s or 0) < LATE_S:
+        if seen.deadline_s is not None and not -EARLY_S < seen.deadline_s - (call.time_left_s or 0) < LATE_S:
             found.append(f"the call had {call.time_left_s} s left, not {seen.deadline_s}")
     ids = {call.request.request_id for call in calls if isinstance(call.request, ChatCompletionRequest)}
     if len(ids) > 1:
