@@ -11,14 +11,21 @@ PROGRAMS = BUILD / "bin"
 DEBIAN = Path("/usr/share/gocode")
 
 # Debian ships Go libraries as a GOPATH, without modules. Its first folder has the module's own packages, by a link; the
-# second those that are generated for the driver, which are no part of the module.
-OWN, DRIVER_STUBS = BUILD / "own", BUILD / "driver"
+# second those that are made for the tests, which are no part of the module.
+OWN, MADE = BUILD / "own", BUILD / "made"
 ENVIRONMENT = {
     "GO111MODULE": "off",
     "GOFLAGS": "",
-    "GOPATH": f"{OWN}:{DRIVER_STUBS}:{DEBIAN}",
+    "GOPATH": f"{OWN}:{MADE}:{DEBIAN}",
     "GOCACHE": str(BUILD / "cache"),
 }
+
+# Debian's Go is older than iterators. All that they need is this type, and the tag by which Go would choose their file.
+ITER = """package iter
+
+type Seq2[K, V any] func(yield func(K, V) bool)
+"""
+WITH_ITERATORS = "-tags=go1.23"
 
 
 def build() -> None:
@@ -26,11 +33,11 @@ def build() -> None:
     (OWN / "src").mkdir(parents=True, exist_ok=True)
     if not (link := OWN / "src/tokenwire.dev").is_symlink():
         link.symlink_to(os.path.relpath(CLIENT, link.parent))
-    generate_driver_stubs()
-    packages = ["tokenwire.dev/testdata/driver", *examples()]
-    go("build", "-o", f"{PROGRAMS}/", *packages)
-    go("vet", "tokenwire.dev/tokenwire", *packages)
-    go("test", "tokenwire.dev/tokenwire")
+    make_packages()
+    programs = ["tokenwire.dev/testdata/driver", *examples()]
+    go("build", "-o", f"{PROGRAMS}/", *programs)
+    go("vet", WITH_ITERATORS, "tokenwire.dev/tokenwire", *programs)
+    go("test", WITH_ITERATORS, "tokenwire.dev/tokenwire")
 
 
 def go(*arguments: str) -> None:
@@ -43,14 +50,15 @@ def examples() -> list[str]:
     return [f"tokenwire.dev/examples/{main.parent.name}" for main in sorted(CLIENT.glob("examples/*/main.go"))]
 
 
-def generate_driver_stubs() -> None:
-    """Unless they are newer than what they are made of."""
+def make_packages() -> None:
+    """The driver's stubs, unless they are newer than what they are made of, and `iter`."""
+    iterators = MADE / "src/iter/iter.go"
+    iterators.parent.mkdir(parents=True, exist_ok=True)
+    iterators.write_text(ITER)
     source = DRIVER_PROTO / "tokenwire/conformance/driver.proto"
-    made = DRIVER_STUBS / "src/tokenwire.dev/gen/tokenwire/conformance/driver.pb.go"
-    if made.exists() and made.stat().st_mtime > source.stat().st_mtime:
-        return
-    (DRIVER_STUBS / "src").mkdir(parents=True, exist_ok=True)
-    run("protoc", f"-I{PROTO}", f"-I{DRIVER_PROTO}", f"--go_out={DRIVER_STUBS / 'src'}", source, cwd=BUILD)
+    stubs = MADE / "src/tokenwire.dev/gen/tokenwire/conformance/driver.pb.go"
+    if not stubs.exists() or stubs.stat().st_mtime < source.stat().st_mtime:
+        run("protoc", f"-I{PROTO}", f"-I{DRIVER_PROTO}", f"--go_out={MADE / 'src'}", source, cwd=BUILD)
 
 
 LANGUAGE = Language(
