@@ -159,6 +159,7 @@ class Server:
             access=self._security.access,
             observers=self._observability.calls,
             cors_origins=limits.cors_origins,
+            playground=limits.playground,
         )
         self._rest = RestServer(app, listener, max_connections=limits.max_connections, tls=tls)
         self._rest.start()

@@ -49,6 +49,9 @@ class GatewayConfig:
     cors_origins: Annotated[tuple[str, ...], Parameter(group=_HERE, negative="")] = ()
     """Origins whose pages may call (`https://chat.example.com`), or `*` for all; default: none."""
 
+    playground: Annotated[bool, Parameter(group=_HERE)] = True
+    """Whether there is a page at `/` that tries out what is served."""
+
     max_message_bytes: Annotated[int, Parameter(validator=check_message_size, group=_HERE)] = 32 * 1024 * 1024
     """Largest request body."""
 

@@ -25,6 +25,9 @@ class ServerConfig:
     cors_origins: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Origins whose pages may call the REST API (`https://chat.example.com`), or `*` for all; default: none."""
 
+    playground: bool = True
+    """Whether the REST port has a page at `/` that tries out what is served."""
+
     max_message_bytes: Annotated[int, Parameter(validator=check_message_size)] = 32 * 1024 * 1024
     """Largest request message or body."""
 

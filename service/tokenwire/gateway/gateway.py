@@ -52,7 +52,10 @@ class Gateway:
         self._channel = _open(config, self._credentials)
         self._rest = RestServer(
             create_gateway_app(
-                self._channel, max_body_bytes=config.max_message_bytes, cors_origins=config.cors_origins
+                self._channel,
+                max_body_bytes=config.max_message_bytes,
+                cors_origins=config.cors_origins,
+                playground=config.playground,
             ),
             listener,
             max_connections=config.max_connections,
@@ -77,6 +80,7 @@ def create_gateway_app(
     keepalive_s: float = 15.0,
     max_write_s: float = MAX_WRITE_S,
     cors_origins: Sequence[str] = (),
+    playground: bool = True,
 ) -> ASGIApp:
     """The REST application on the service behind `channel`."""
     backend = RemoteChat(channel, max_write_s=max_write_s)
@@ -86,6 +90,7 @@ def create_gateway_app(
         keepalive_s=keepalive_s,
         observers=(AccessLog(),),
         cors_origins=cors_origins,
+        playground=playground,
     )
     return ForwardingMiddleware(app)
 

@@ -1,0 +1,1 @@
+"""The playground: a page that tries out what is served."""
