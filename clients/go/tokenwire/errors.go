@@ -50,12 +50,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("tokenwire: %s (%s): %s", e.Code, string(e.Reason), e.Message)
 }
 
-// Is says whether the error has the Reason target, or is the end of a context.
+// Is says whether the error has the Reason target, or is the end of a context. A missed deadline is DeadlineExceeded,
+// whoever noticed it.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case context.Canceled:
 		return e.Code == codes.Canceled && e.Reason == ""
-	case context.DeadlineExceeded:
+	case context.DeadlineExceeded, DeadlineExceeded:
 		return e.Code == codes.DeadlineExceeded
 	}
 	reason, isReason := target.(Reason)

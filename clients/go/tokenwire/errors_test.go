@@ -59,6 +59,13 @@ func TestTheEndOfAContextIsFoundByTheErrorOfTheContext(t *testing.T) {
 	}
 }
 
+func TestAMissedDeadlineIsOneWhoeverNoticedIt(t *testing.T) {
+	err := AsError(context.DeadlineExceeded)
+	if !errors.Is(err, DeadlineExceeded) || errors.Is(AsError(context.Canceled), DeadlineExceeded) {
+		t.Errorf("%v is not %v", err, DeadlineExceeded)
+	}
+}
+
 func TestAsErrorLeavesWhatNeedsNoChange(t *testing.T) {
 	for _, err := range []error{nil, io.EOF, queueFull(t), broken("order")} {
 		if got := AsError(err); got != err {

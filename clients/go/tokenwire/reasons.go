@@ -47,8 +47,8 @@ const (
 	ModelLoading Reason = "MODEL_LOADING"
 	// Unavailable: the server is shutting down.
 	Draining Reason = "DRAINING"
-	// DeadlineExceeded: the deadline was over before the answer was done. Where the client noticed first there is no
-	// reason; errors.Is(err, context.DeadlineExceeded) is true of both.
+	// DeadlineExceeded: the deadline was over before the answer was done. Where the client noticed first, Error.Reason is
+	// empty; errors.Is knows both.
 	DeadlineExceeded Reason = "DEADLINE_EXCEEDED"
 	// Canceled: somebody has cancelled the completion.
 	CompletionCancelled Reason = "COMPLETION_CANCELLED"

@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -25,6 +27,7 @@ type scripted struct {
 	left      chan struct{} // A caller went away.
 	cancelled chan *tokenwirev1.CancelChatCompletionRequest
 	keys      chan []string
+	health    *health.Server // nil: the server has no such service
 }
 
 func (s *scripted) StreamChatCompletion(_ *tokenwirev1.ChatCompletionRequest, call tokenwirev1.ChatService_StreamChatCompletionServer) error {
@@ -60,6 +63,9 @@ func serve(t *testing.T, server *scripted, options ...ClientOption) *Client {
 	}
 	grpcServer := grpc.NewServer()
 	tokenwirev1.RegisterChatServiceServer(grpcServer, server)
+	if server.health != nil {
+		healthpb.RegisterHealthServer(grpcServer, server.health)
+	}
 	go grpcServer.Serve(listener)
 	t.Cleanup(grpcServer.Stop)
 	client, err := NewClient(listener.Addr().String(), options...)
@@ -168,5 +174,28 @@ func TestARequestIsLeftAsItIs(t *testing.T) {
 	}
 	if request.RequestId != "" || request.ExecutionPolicy != nil {
 		t.Errorf("the request is %v", request)
+	}
+}
+
+func TestBalancedCallsLeaveOutServersThatDoNotServe(t *testing.T) {
+	server := &scripted{health: health.NewServer(), err: status.Error(codes.NotFound, "not here")}
+	server.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	client := serve(t, server, WithLoadBalancing("round_robin"), WithoutRetries())
+	ask := func() codes.Code {
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		stream := client.Stream(ctx, &tokenwirev1.ChatCompletionRequest{})
+		for stream.Next() {
+		}
+		return status.Code(stream.Err())
+	}
+	if code := ask(); code != codes.Unavailable {
+		t.Errorf("a server that does not serve was asked: %v", code)
+	}
+	server.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	for until := time.Now().Add(wait); ask() != codes.NotFound; {
+		if time.Now().After(until) {
+			t.Fatal("a server that serves again is not asked")
+		}
 	}
 }
