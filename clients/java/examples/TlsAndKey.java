@@ -7,7 +7,7 @@ import io.grpc.TlsChannelCredentials;
 import java.io.File;
 import java.io.IOException;
 
-/** A server with TLS that wants a key: TOKENWIRE_CA names a PEM file with whom to trust, TOKENWIRE_API_KEY is the key. */
+/** A server with TLS that wants the key TOKENWIRE_API_KEY; the PEM file TOKENWIRE_CA has whom to trust. */
 public class TlsAndKey {
   public static void main(String[] args) throws IOException {
     ChannelCredentials tls =

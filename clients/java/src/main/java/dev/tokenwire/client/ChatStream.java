@@ -13,11 +13,11 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 
 /**
- * A completion as it comes. Reading it blocks; its events are fetched as they are read. To be read once, by one thread at
- * a time; close it, best with try-with-resources: leaving it early frees its place on the server at once.
+ * A completion as it comes. Reading it blocks; its events are fetched as they are read. To be read once, by one thread
+ * at a time; close it, best with try-with-resources: leaving it early frees its place on the server at once.
  *
- * <p>Reading throws {@link TokenwireException} when the call fails, {@link BrokenStreamException} when the stream breaks
- * its grammar. A thread that is interrupted while it reads ends the stream, and gets a {@link TokenwireException} with
+ * <p>Reading throws {@link TokenwireException} when the call fails, {@link BrokenStreamException} when the stream
+ * breaks its grammar. A thread that is interrupted while it reads ends the stream, and gets a {@link TokenwireException} with
  * CANCELLED; so does one that reads while another closes the stream. Either keeps its interrupt status.
  */
 public final class ChatStream implements Iterable<Update>, AutoCloseable {
@@ -61,8 +61,8 @@ public final class ChatStream implements Iterable<Update>, AutoCloseable {
   }
 
   /**
-   * The answer as far as it has been read. To make it costs its whole size, so ask when you need it, not for each token;
-   * the last one is kept.
+   * The answer as far as it has been read. To make it costs its whole size, so ask when you need it, not for each
+   * token; the last one is kept.
    *
    * @return after the last update, the whole answer; of a stream that began after an event, what came since
    */

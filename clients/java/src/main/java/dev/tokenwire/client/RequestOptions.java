@@ -20,7 +20,7 @@ public final class RequestOptions {
   }
 
   /**
-   * Bounds the call: see {@link TokenwireClient.Builder#timeout}.
+   * Bounds the call: see {@link TokenwireClientBuilder#timeout}.
    *
    * @param timeout above 0
    * @return these options with it
@@ -30,7 +30,8 @@ public final class RequestOptions {
   }
 
   /**
-   * Whether a stream survives a lost connection: see {@link TokenwireClient.Builder#resume}. Other calls do not look at it.
+   * Whether a stream survives a lost connection: see {@link TokenwireClientBuilder#resume}. Other calls do not look at
+   * it.
    *
    * @param resume whether it does
    * @return these options with it

@@ -13,32 +13,28 @@ import dev.tokenwire.v1.ResumeChatCompletionRequest;
 import dev.tokenwire.v1.StoredChatCompletion;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
-import io.grpc.ChannelCredentials;
 import io.grpc.Context;
 import io.grpc.Deadline;
 import io.grpc.ManagedChannel;
-import io.grpc.ManagedChannelBuilder;
 import io.grpc.MethodDescriptor;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
 import java.time.Duration;
 import java.util.List;
-import java.util.Objects;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
-import java.util.function.UnaryOperator;
 
 /**
  * Calls a Tokenwire server over one channel. May be shared by threads; make one and keep it. Close it at the end.
  *
- * <p>Every call throws {@link TokenwireException} when it fails; its {@code code} and {@code reason} tell why. A call that
- * the server could not take (UNAVAILABLE) has then been tried up to four times, unless retries are off: a completion has a
- * {@code request_id}, so it is not generated twice. A blocking call whose thread is interrupted is cancelled: it throws
- * CANCELLED, and the thread keeps its interrupt status. A deadline or a cancellation of the {@link Context} of gRPC that a
- * call is made in holds for the call, too.
+ * <p>Every call throws {@link TokenwireException} when it fails; its {@code code} and {@code reason} tell why. A call
+ * that the server could not take (UNAVAILABLE) has then been tried up to four times, unless retries are off: a
+ * completion has a {@code request_id}, so it is not generated twice. A blocking call whose thread is interrupted is
+ * cancelled: it throws CANCELLED, and the thread keeps its interrupt status. A deadline or a cancellation of the {@link
+ * Context} of gRPC that a call is made in holds for the call, too.
  */
 public final class TokenwireClient implements AutoCloseable {
   /** Longest that somebody who leaves a stream waits for the server to be told. */
@@ -50,7 +46,7 @@ public final class TokenwireClient implements AutoCloseable {
   private final boolean resume;
   private final Set<ChatStream> streams = ConcurrentHashMap.newKeySet();
 
-  private TokenwireClient(Builder builder) {
+  TokenwireClient(TokenwireClientBuilder builder) {
     transport = Transport.open(builder.target, builder.credentials, builder.retries, builder.configurator);
     channel = Transport.withCallDefaults(transport, builder.apiKey);
     timeout = builder.timeout;
@@ -73,8 +69,8 @@ public final class TokenwireClient implements AutoCloseable {
    * @param target any name that gRPC resolves ({@code 127.0.0.1:50051}, {@code dns:///tokenwire.example:443})
    * @return what to set more on
    */
-  public static Builder builder(String target) {
-    return new Builder(target);
+  public static TokenwireClientBuilder builder(String target) {
+    return new TokenwireClientBuilder(target);
   }
 
   /**
@@ -228,8 +224,8 @@ public final class TokenwireClient implements AutoCloseable {
 
   /**
    * For the generated stubs of all services: {@code TokenServiceGrpc.newBlockingStub(client.channel())}. It sends the
-   * client's key; the client's timeout is not for it. {@link TokenwireException#from(StatusRuntimeException)} reads what
-   * the stubs throw.
+   * client's key; the client's timeout is not for it. {@link TokenwireException#from(StatusRuntimeException)} reads
+   * what the stubs throw.
    *
    * @return the channel; it is closed with the client
    */
@@ -295,100 +291,5 @@ public final class TokenwireClient implements AutoCloseable {
       return request;
     }
     return request.toBuilder().setRequestId(UUID.randomUUID().toString()).build();
-  }
-
-  /** Makes a client. */
-  public static final class Builder {
-    private final String target;
-    private ChannelCredentials credentials = Transport.PLAIN_TEXT;
-    private String apiKey = "";
-    private Duration timeout = Duration.ofMinutes(10);
-    private boolean resume;
-    private boolean retries = true;
-    private UnaryOperator<ManagedChannelBuilder<?>> configurator = UnaryOperator.identity();
-
-    private Builder(String target) {
-      this.target = Objects.requireNonNull(target);
-    }
-
-    /**
-     * How the connection is secured; default: it is plain text.
-     *
-     * @param credentials such as {@code TlsChannelCredentials.create()}, which trusts the roots of the system
-     * @return this
-     */
-    public Builder credentials(ChannelCredentials credentials) {
-      this.credentials = Objects.requireNonNull(credentials);
-      return this;
-    }
-
-    /**
-     * The key, sent as {@code authorization: Bearer …} with every call; default: none.
-     *
-     * @param apiKey empty: none
-     * @return this
-     */
-    public Builder apiKey(String apiKey) {
-      this.apiKey = Objects.requireNonNull(apiKey);
-      return this;
-    }
-
-    /**
-     * Bounds every call that gives no other time; default: 10 minutes. It is the deadline of the call, which the server
-     * reads, and bounds all calls of a stream that resumes together.
-     *
-     * @param timeout above 0
-     * @return this
-     */
-    public Builder timeout(Duration timeout) {
-      this.timeout = RequestOptions.positive(timeout);
-      return this;
-    }
-
-    /**
-     * Whether streams survive a lost connection, where they do not say otherwise; default: they do not. A completion then
-     * goes on without a reader (ON_DISCONNECT_DETACH), and the stream is taken up after the last event that came, until
-     * the completion is found to be gone, the server is not reached for a minute, or the time is over. Closing the stream
-     * sends a CancelChatCompletion.
-     *
-     * @param resume whether they do
-     * @return this
-     */
-    public Builder resume(boolean resume) {
-      this.resume = resume;
-      return this;
-    }
-
-    /**
-     * Whether a call that got UNAVAILABLE is tried again; default: it is, up to four attempts in all, after 0.2 s and
-     * more, or the delay that the server asks for, and only while nothing of the answer has come.
-     *
-     * @param retries whether it is
-     * @return this
-     */
-    public Builder retries(boolean retries) {
-      this.retries = retries;
-      return this;
-    }
-
-    /**
-     * Changes what is seldom changed, such as sizes of messages, keepalive, proxies or the load balancing policy.
-     *
-     * @param configurator gets gRPC's builder after all else has been set on it, and returns it
-     * @return this
-     */
-    public Builder configureChannel(UnaryOperator<ManagedChannelBuilder<?>> configurator) {
-      this.configurator = Objects.requireNonNull(configurator);
-      return this;
-    }
-
-    /**
-     * The client. It connects with its first call.
-     *
-     * @return a client to be closed
-     */
-    public TokenwireClient build() {
-      return new TokenwireClient(this);
-    }
   }
 }

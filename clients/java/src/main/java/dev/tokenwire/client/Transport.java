@@ -27,7 +27,7 @@ final class Transport {
   private static final long KEEPALIVE_TIMEOUT_S = 20;
 
   // The server says UNAVAILABLE before any work; gRPC says it of a connection that cannot be made or breaks, and tries
-  // again only as long as nothing of the answer has come. A server that sends `grpc-retry-pushback-ms` chooses the delay.
+  // again only as long as nothing of the answer has come. The server may choose the delay (`grpc-retry-pushback-ms`).
   // A request that comes twice has one completion, for every one has an id. Numbers of a service config are doubles.
   private static final Map<String, ?> RETRY_POLICY = Map.of(
       "maxAttempts", 4.0,
@@ -73,7 +73,7 @@ final class Transport {
   private static final class RequestBound implements ClientInterceptor {
     @Override
     public <Q, A> ClientCall<Q, A> interceptCall(MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
-      return next.newCall(method, options.withMaxOutboundMessageSize(MAX_MESSAGE_BYTES));
+      return new BoundedCall<>(next.newCall(method, options), MAX_MESSAGE_BYTES);
     }
   }
 }

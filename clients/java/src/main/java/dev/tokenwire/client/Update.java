@@ -25,8 +25,8 @@ public final class Update {
   }
 
   /**
-   * The new text. Where {@code n} > 1, {@code event().getDelta().getIndex()} says whose it is. Parts of tool calls are in
-   * {@code event().getDelta().getToolCallsList()}; the calls so far in {@link #completion()}.
+   * The new text. Where {@code n} > 1, {@code event().getDelta().getIndex()} says whose it is. Parts of tool calls are
+   * in {@code event().getDelta().getToolCallsList()}; the calls so far in {@link #completion()}.
    *
    * @return empty for an event that has none
    */

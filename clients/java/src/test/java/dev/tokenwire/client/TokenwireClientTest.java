@@ -134,6 +134,17 @@ public class TokenwireClientTest {
   }
 
   @Test
+  public void aRequestThatIsTooLargeIsRefused() {
+    var request = REQUEST.toBuilder().setUser("x".repeat(33 * 1024 * 1024)).build();
+    var failure = assertThrows(TokenwireException.class, () -> client.chat(request));
+    assertEquals(Status.Code.RESOURCE_EXHAUSTED, failure.code());
+    try (ChatStream stream = client.stream(request)) {
+      assertEquals(Status.Code.RESOURCE_EXHAUSTED, failureOfReading(stream).code());
+    }
+    assertEquals(1, server.asked.getCount()); // none has come
+  }
+
+  @Test
   public void aTimeoutMustBeAboveZero() {
     var zero = java.time.Duration.ZERO;
     assertThrows(IllegalArgumentException.class, () -> RequestOptions.DEFAULT.withTimeout(zero));
