@@ -142,6 +142,7 @@ async def test_every_rpc_of_ours_needs_a_key(engine: FakeEngine, keys: Path) -> 
         ("GET", "/v1/models"),
         ("GET", "/v1/models/tiny"),
         ("POST", "/v1/completions"),
+        ("POST", "/v1/responses"),
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
         ("GET", "/v1/nothing"),

@@ -21,6 +21,7 @@ from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.observed import CallMiddleware
 from tokenwire.rest.playground.endpoints import PlaygroundEndpoints
+from tokenwire.rest.responses.endpoints import ResponseEndpoints
 from tokenwire.rest.tokens import TokenEndpoints
 from tokenwire.security.access import ANYBODY, Access
 
@@ -45,11 +46,13 @@ def create_app(
     read_body = partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     completions = CompletionEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
+    responses = ResponseEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     lookups, tokens = LookupEndpoints(backend), TokenEndpoints(backend, read_body=read_body)
     routes = [
         Route("/v1/chat/completions", chat.create, methods=["POST"]),
         Route("/v1/chat/completions/{completion_id}", chat.get),
         Route("/v1/completions", completions.create, methods=["POST"]),
+        Route("/v1/responses", responses.create, methods=["POST"]),
         Route("/v1/models", lookups.list_models),
         Route("/v1/models/{model:path}", lookups.get_model),
         Route("/tokenize", tokens.tokenize, methods=["POST"]),
