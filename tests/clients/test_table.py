@@ -21,6 +21,8 @@ def test_every_reason_of_an_error_has_a_case() -> None:
         ("- {name: a, call: {create: {}}, expect: {txets: []}}", "expect: unknown keys ['txets']"),
         ("- {name: a, call: {create: {}, stream: {}}}", "one of create, stream"),
         ("- {name: a, call: {create: {}}, twist: {raises: {times: 2}}}", "missing 1 required keyword-only argument"),
+        ("- {name: a, call: {create: {}}, engine: [{txt: a}]}", "engine: unknown keys ['txt']"),
+        ("- {name: a, call: {stream: {}}, twist: {edits: [{drop: dleta}]}}", "is to be edited, not ['dleta']"),
         ("- {name: a, call: {create: {}}, seen: 3}", "seen: must be a mapping"),
         ("- {name: a, call: {get: {}}}\n- {name: a, call: {get: {}}}", "names that are there twice: ['a']"),
     ],

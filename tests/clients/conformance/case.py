@@ -10,6 +10,10 @@ import yaml
 TABLE = Path(__file__).parents[1] / "table"
 FILLER = "$filler"
 CALLS = ("create", "stream", "resume", "get", "cancel", "list_models")
+STEPS = {"text", "bytes", "choice", "end", "logprobs", "prompt_logprobs", "wait", "fault"}
+"""Keys of the engine's steps: see script.py."""
+EDITED = {"started", "prompt_logprobs", "delta", "finished", "completed", "answer"}
+"""What an `Edit` may name."""
 
 Part = TypeVar("Part")
 Json = Mapping[str, Any]
@@ -224,6 +228,10 @@ def _cases(given: dict[str, Any], where: str) -> Iterator[Case]:
     for name, kind in readers.items():
         if name in values:
             values[name] = _read(kind, values[name], f"{where}: {name}")
+    for step in values.get("engine", ()):
+        for part in step if isinstance(step, list) else [step]:
+            if unknown := part.keys() - STEPS:
+                raise TableError(f"{where}: engine: unknown keys {sorted(unknown)}; there are {sorted(STEPS)}")
     values["twist"] = _twist(values.get("twist", {}), f"{where}: twist")
     values["expect"] = _expectation(values.get("expect", {}), f"{where}: expect")
     given_call = dict(values.pop("call", {}))
@@ -247,7 +255,11 @@ def _twist(given: Json, where: str) -> Twist:
     for name, kind in parts.items():
         if name in values:
             values[name] = _read(kind, values[name], f"{where}: {name}")
-    values["edits"] = [_read(Edit, edit, f"{where}: edits") for edit in values.get("edits", ())]
+    values["edits"] = edits = [_read(Edit, edit, f"{where}: edits") for edit in values.get("edits", ())]
+    for edit in edits:
+        named = [kind for kind in (edit.drop, edit.change, edit.before, edit.after) if kind]
+        if len(named) != 1 or named[0] not in EDITED:
+            raise TableError(f"{where}: edits: one of {sorted(EDITED)} is to be edited, not {named}")
     return _read(Twist, values, where)
 
 
