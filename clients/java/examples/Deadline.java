@@ -20,7 +20,7 @@ public class Deadline {
         .setIgnoreEos(true)
         .setExecutionPolicy(ExecutionPolicy.newBuilder().setOnDeadline(OnDeadline.ON_DEADLINE_RETURN_PARTIAL))
         .build();
-    RequestOptions options = RequestOptions.DEFAULT.withTimeout(Duration.ofSeconds(2));
+    RequestOptions options = RequestOptions.DEFAULT.withTimeout(Duration.ofSeconds(4));
 
     try (TokenwireClient client = TokenwireClient.connect(args.length > 0 ? args[0] : "127.0.0.1:50051")) {
       Choice choice = client.chat(request, options).getChoices(0);
