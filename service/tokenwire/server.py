@@ -160,6 +160,7 @@ class Server:
             observers=self._observability.calls,
             cors_origins=limits.cors_origins,
             playground=limits.playground,
+            grpc_port=self.port,
         )
         self._rest = RestServer(app, listener, max_connections=limits.max_connections, tls=tls)
         self._rest.start()

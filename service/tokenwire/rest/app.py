@@ -20,7 +20,7 @@ from tokenwire.rest.cors import allow_origins
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.observed import CallMiddleware
-from tokenwire.rest.playground.endpoints import PlaygroundEndpoints
+from tokenwire.rest.playground.endpoints import DEFAULT_GRPC_PORT, PlaygroundEndpoints
 from tokenwire.rest.responses.endpoints import ResponseEndpoints
 from tokenwire.rest.tokens import TokenEndpoints
 from tokenwire.security.access import ANYBODY, Access
@@ -36,10 +36,11 @@ def create_app(
     observers: Sequence[CallObserver] = (),
     cors_origins: Sequence[str] = (),
     playground: bool = True,
+    grpc_port: int = DEFAULT_GRPC_PORT,
 ) -> ASGIApp:
     """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
     quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call;
-    `playground` is the page at `/`."""
+    `playground` is the page at `/`, which also tells how to call over gRPC, at `grpc_port`."""
     # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
     AppStatus.enable_automatic_graceful_drain = False
     logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
@@ -58,7 +59,7 @@ def create_app(
         Route("/tokenize", tokens.tokenize, methods=["POST"]),
         Route("/detokenize", tokens.detokenize, methods=["POST"]),
         Route("/health", lookups.health),
-        *(PlaygroundEndpoints().routes if playground else ()),
+        *(PlaygroundEndpoints(grpc_port).routes if playground else ()),
     ]
     app = Starlette(
         routes=routes,

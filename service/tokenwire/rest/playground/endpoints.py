@@ -13,7 +13,10 @@ from starlette.routing import Route
 FOLDER = "/playground/"
 """Under it are the files of the page."""
 
+DEFAULT_GRPC_PORT = 50051
+
 _PAGE = "index.html"
+_GRPC_PORT = b'data-grpc-port="%d"'
 _TYPES: Mapping[str, str] = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -42,10 +45,13 @@ class _File:
 class PlaygroundEndpoints:
     """One method a route. The files are read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, grpc_port: int = DEFAULT_GRPC_PORT) -> None:
+        """`grpc_port` goes into the page."""
         self._files = {
             file.name: _read(file.name, file.read_bytes()) for file in files(__package__).joinpath("page").iterdir()
         }
+        page = self._files[_PAGE].body.replace(_GRPC_PORT % DEFAULT_GRPC_PORT, _GRPC_PORT % grpc_port)
+        self._files[_PAGE] = _read(_PAGE, page)
 
     @property
     def routes(self) -> list[Route]:

@@ -93,7 +93,8 @@ export class AnswerView {
   }
 
   updateCalls(choice, isLive) {
-    const canAnswer = !isLive && choice.calls.length > 0 && this.actions.isLast(this.turn);
+    const isWhole = choice.calls.length > 0 && choice.finishReason !== null && choice.finishReason !== "length";
+    const canAnswer = !isLive && isWhole && this.actions.isLast(this.turn);
     const shown = JSON.stringify([choice.calls, canAnswer]);
     if (shown === this.shownCalls) return; // results that are being written stay
     this.shownCalls = shown;

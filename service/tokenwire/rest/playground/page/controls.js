@@ -47,6 +47,13 @@ export class Controls {
     this.adapt();
   }
 
+  /** Sets one control as if it were done by hand. */
+  set(name, text) {
+    const { control } = this.fields.get(name);
+    control.value = text;
+    control.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
   changed(control, onChange) {
     this.unmark(control.name);
     if (control.name === "tools") this.adaptToolChoice(control.value);

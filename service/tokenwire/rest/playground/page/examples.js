@@ -28,11 +28,11 @@ export const EXAMPLES = [
   {
     title: "JSON by a schema",
     prompt: "Tell me about Paris.",
-    texts: { response_format: "json_schema", form: pretty(CITY), max_completion_tokens: "200" },
+    texts: { temperature: "0", response_format: "json_schema", form: pretty(CITY), max_completion_tokens: "200" },
   },
   {
     title: "A tool to call",
     prompt: "What is the weather in Paris?",
-    texts: { tools: pretty(WEATHER), tool_choice: "required", max_completion_tokens: "120" },
+    texts: { temperature: "0", tools: pretty(WEATHER), tool_choice: "get_weather", max_completion_tokens: "120" },
   },
 ];

@@ -24,7 +24,7 @@ export class HeatMap {
       // Tokens may end within a character: it is shown with the token that completes it.
       const text = this.decoder.decode(new Uint8Array(token.bytes), { stream: true });
       const span = element("span", { tabindex: this.tokens.length ? "-1" : "0", "data-token": this.tokens.length }, text);
-      span.style.setProperty("--unlikely", (1 - probability(token)).toFixed(3));
+      span.style.setProperty("--unlikely", unlikeliness(token).toFixed(3));
       span.setAttribute("aria-label", `${JSON.stringify(token.token)}, ${percent(token)}`);
       span.setAttribute("role", "button");
       this.tokens.push(token);
@@ -52,6 +52,9 @@ export class HeatMap {
     if (token) showAlternatives(token, span);
   }
 }
+
+/** From 0 to 1, which is a chance of one in 150 or less. */
+const unlikeliness = ({ logprob }) => Math.min(1, -logprob / 5);
 
 const probability = ({ logprob }) => (logprob <= MINUS_INFINITY ? 0 : Math.exp(logprob));
 

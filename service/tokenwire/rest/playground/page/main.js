@@ -11,8 +11,8 @@ import { Session } from "./session.js";
 import { apiKey, keepSettings, linkTo, loadSettings } from "./settings.js";
 import { Status } from "./status.js";
 
-const GRPC_PORT = 50051;
-const THEMES = { auto: "Auto", light: "Light", dark: "Dark" };
+const GRPC_PORT = document.documentElement.dataset.grpcPort;
+const THEMES = { auto: "as the system", light: "light", dark: "dark" };
 
 const settings = { target: `${location.hostname}:${GRPC_PORT}`, theme: "auto", texts: {}, model: "", ...loadSettings() };
 const prompt = byId("prompt");
@@ -28,7 +28,12 @@ const keyDialog = new KeyDialog(() => status.list());
 const status = new Status(service, { model: settings.model, onNeedsKey: (message) => keyDialog.open(message) });
 
 byId("conversation").append(welcome());
-const session = new Session(service, { compose, onProblem: showProblem, onRunning: showRunning });
+const session = new Session(service, {
+  compose,
+  onProblem: showProblem,
+  onRunning: showRunning,
+  onResults: () => controls.set("tool_choice", ""), // a call that was asked for has been made: another one need not be
+});
 const codeDialog = new CodeDialog({
   compose: () => compose(turnsToShow()),
   target: settings.target,
@@ -58,9 +63,17 @@ function showProblem(error) {
   box.hidden = error === null;
   if (error === null) return;
   const facts = [error.status && `HTTP ${error.status}`, error.code, error.param, error.requestId].filter(Boolean);
-  box.replaceChildren(element("p", {}, error.message), element("p", { class: "facts" }, facts.join(" · ")));
-  markWhere(error);
+  const again = session.conversation.isAsked ? button("Try again", () => session.run()) : "";
+  const foot = element("div", { class: "bar" }, element("span", { class: "facts" }, facts.join(" · ")), again);
+  box.replaceChildren(element("p", {}, error.message), foot);
+  for (const each of violationsOf(error)) markWhere(each);
   if (error.status === 401) keyDialog.open(error.message);
+}
+
+/** A message lists all that is wrong, each part with its path in front; `param` is the path of the first. */
+function violationsOf({ param, message }) {
+  const parts = message.split(/; (?=`)/).map((part) => ({ param: /^`([^`]+)`/.exec(part)?.[1], message: part }));
+  return parts.every((part) => part.param) ? parts : [{ param, message }];
 }
 
 function markWhere({ param, message }) {
@@ -73,9 +86,11 @@ function markWhere({ param, message }) {
 }
 
 function showRunning(isRunning) {
+  const isHeld = [byId("send"), byId("stop")].includes(document.activeElement); // the one that goes away
   byId("stop").hidden = !isRunning;
   byId("send").hidden = isRunning;
   byId("conversation").setAttribute("aria-busy", String(isRunning));
+  if (isHeld) (isRunning ? byId("stop") : prompt).focus();
 }
 
 function send() {
@@ -93,6 +108,7 @@ function welcome() {
       controls.fill({ system: controls.texts().system, ...example.texts });
       settings.texts = controls.texts();
       prompt.value = example.prompt;
+      prompt.focus();
       send();
     }),
   );
@@ -101,8 +117,8 @@ function welcome() {
 
 function showTheme() {
   document.documentElement.dataset.theme = settings.theme;
-  byId("theme").textContent = THEMES[settings.theme];
-  byId("theme").setAttribute("aria-label", `Colours: ${settings.theme === "auto" ? "as the system" : settings.theme}`);
+  byId("theme").setAttribute("aria-label", `Colours: ${THEMES[settings.theme]}`);
+  byId("theme").title = `Colours: ${THEMES[settings.theme]}`;
 }
 
 function nextTheme() {

@@ -68,16 +68,20 @@ async function refusal(answered) {
 }
 
 async function* chunksOf(stream, requestId) {
-  for await (const data of eventsOf(stream)) {
-    if (data === DONE) return;
-    const chunk = JSON.parse(data);
-    if (chunk.error) {
-      const { message, param, code } = chunk.error;
-      throw new ApiError(message, { param, code, requestId });
+  try {
+    for await (const data of eventsOf(stream)) {
+      if (data === DONE) return;
+      const chunk = JSON.parse(data);
+      if (chunk.error) {
+        const { message, param, code } = chunk.error;
+        throw new ApiError(message, { param, code, requestId });
+      }
+      yield chunk;
     }
-    yield chunk;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // that is what a connection that is lost is to `fetch`
   }
-  throw new ApiError("The connection ended before the answer.", { requestId });
+  throw new ApiError("The connection was lost before the end of the answer.", { requestId });
 }
 
 /** The data of each server-sent event; comments are left out. */

@@ -3,19 +3,22 @@
 import { Answer } from "./answer.js";
 import { Conversation } from "./conversation.js";
 import { byId } from "./dom.js";
+import { FieldError } from "./parameters.js";
 import { ApiError } from "./service.js";
 import { TurnView } from "./turns.js";
 
 export class Session {
   /**
    * `compose(messages)` makes a request of the messages without the system prompt, or throws `FieldError`;
-   * `onProblem(error)` shows what went wrong, null takes that away; `onRunning(isRunning)` is told when that changes.
+   * `onProblem(error)` shows what went wrong, null takes that away; `onRunning(isRunning)` is told when that changes;
+   * `onResults()` when calls have been answered.
    */
-  constructor(service, { compose, onProblem, onRunning }) {
+  constructor(service, { compose, onProblem, onRunning, onResults }) {
     this.service = service;
     this.compose = compose;
     this.onProblem = onProblem;
     this.onRunning = onRunning;
+    this.onResults = onResults;
     this.conversation = new Conversation();
     this.views = new Map();
     this.place = byId("conversation");
@@ -89,8 +92,8 @@ export class Session {
 
   fail(error) {
     if (error.name === "AbortError") announce("Stopped");
-    else this.onProblem(error);
-    if (!(error instanceof ApiError) && error.name !== "AbortError" && error.name !== "Error") console.error(error);
+    else if (error instanceof ApiError || error instanceof FieldError) this.onProblem(error);
+    else throw error;
   }
 
   /** Every turn, each in its view. */
@@ -145,6 +148,7 @@ export class Session {
       run: idle((turn) => (conversation.cutAfter(turn), this.run())),
       answerCalls: idle((results) => {
         for (const { callId, content } of results) conversation.say("tool", content, { callId });
+        this.onResults();
         this.run();
       }),
     };

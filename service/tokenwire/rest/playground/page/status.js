@@ -13,6 +13,7 @@ export class Status {
     this.wanted = model;
     this.onNeedsKey = onNeedsKey;
     this.models = [];
+    this.isRefused = false;
     document.addEventListener("visibilitychange", () => this.ask());
     setInterval(() => this.ask(), EVERY_MS);
   }
@@ -23,7 +24,7 @@ export class Status {
     const health = await this.service.health();
     byId("health").dataset.state = health;
     byId("health").textContent = WORDS[health] ?? health;
-    if (health === "ok" && !this.models.length) await this.list();
+    if (health === "ok" && !this.models.length && !this.isRefused) await this.list();
   }
 
   async list() {
@@ -31,7 +32,8 @@ export class Status {
       this.models = await this.service.models();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      if (error.status === 401) this.onNeedsKey(error.message);
+      this.isRefused = error.status === 401; // until there is another key
+      if (this.isRefused) this.onNeedsKey(error.message);
       return;
     }
     const select = byId("model");
