@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from support.fake_engine import FakeEngine, answer, make_info
 from support.rest_api import MAX_BODY_BYTES, MODEL, TIMEOUT_S, TOKENS, Api
+from support.tiny import CHAT_TEMPLATE, make_tokenizer
 from tokenwire.chat.model import ServedModel
 from tokenwire.chat.service import ChatService
 from tokenwire.config import ServerConfig
@@ -26,6 +27,14 @@ from tokenwire.rpc.server import RpcServer
 def rest_model(tiny_folder: Path) -> ServedModel:
     """The tiny model under a name with a slash."""
     return ServedModel.load(MODEL, make_info(tiny_folder, context_length=2048))
+
+
+@pytest.fixture(scope="session")
+def thinking_model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    """A model whose template opens a `<think>` section."""
+    folder = tmp_path_factory.mktemp("thinking")
+    make_tokenizer(folder, chat_template=CHAT_TEMPLATE.replace("assistant\n", "assistant\n<think>\n"))
+    return ServedModel.load(MODEL, make_info(folder))
 
 
 @pytest.fixture(params=["server", "gateway"])

@@ -1,15 +1,12 @@
 """Tools and reasoning through REST: what the scripted model writes, as the OpenAI SDK reads it."""
 
 import json
-from pathlib import Path
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
-from support.fake_engine import answer, make_info
-from support.rest_api import MODEL, Api, Json, choices_of
-from support.tiny import CHAT_TEMPLATE, make_tokenizer
+from support.rest_api import MODEL, Api, Json, choices_of, says
 from tokenwire.chat.model import ServedModel
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Weather in Paris?"}]
@@ -23,20 +20,6 @@ TOOL: ChatCompletionToolParam = {
 }
 ARGUMENTS = '{"city": "Paris"}'
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": ' + ARGUMENTS + "}\n</tool_call>"
-THINKING_TEMPLATE = CHAT_TEMPLATE.replace("assistant\n", "assistant\n<think>\n")
-
-
-@pytest.fixture(scope="module")
-def thinking_model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
-    """A model whose template opens a `<think>` section."""
-    folder: Path = tmp_path_factory.mktemp("thinking")
-    make_tokenizer(folder, chat_template=THINKING_TEMPLATE)
-    return ServedModel.load(MODEL, make_info(folder))
-
-
-def says(api: Api, model: ServedModel, text: str) -> None:
-    """From now on the model gives this text."""
-    api.engine.script = answer([*model.tokenizer.encode_text(text, add_special_tokens=False), 2])
 
 
 def message_of(body: Json) -> Json:

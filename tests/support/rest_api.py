@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-from support.fake_engine import FakeEngine
+from support.fake_engine import FakeEngine, answer
+from tokenwire.chat.model import ServedModel
 from tokenwire.chat.service import ChatService
 
 TIMEOUT_S = 20
@@ -51,6 +52,11 @@ class Api:
         lines = await self.stream_lines(**fields)
         assert lines.pop() == "data: [DONE]"
         return [json.loads(line.removeprefix("data: ")) for line in lines if line != ": keepalive"]
+
+
+def says(api: Api, model: ServedModel, text: str) -> None:
+    """From now on the model gives this text."""
+    api.engine.script = answer([*model.tokenizer.encode_text(text, add_special_tokens=False), 2])
 
 
 def error_of(answered: httpx.Response) -> Json:

@@ -57,6 +57,7 @@ class ParsedResponse:
 def parse_response_request(body: Mapping[str, object]) -> ParsedResponse:
     """Translate a JSON object. Raises `InvalidRequestError` as `parse_chat_request`."""
     reader, message, paths = JsonReader(), ChatCompletionRequest(), BodyPaths()
+    refused = JsonReader()  # its paths are those of the body already
     given = {name: value for name, value in body.items() if value is not None}
     asked = _asked(given)
     for name in ("model", "input"):
@@ -76,15 +77,16 @@ def parse_response_request(body: Mapping[str, object]) -> ParsedResponse:
         set_field(message, "max_completion_tokens", limit)
     _read_logprobs(reader, given, message)
     stream, _ = read_stream_options(reader, given)  # usage comes with the last event
-    refuse_unserved(reader, given)
+    refuse_unserved(refused, given)
     read_parameters(reader, given, message)
-    if reader.violations:
-        raise InvalidRequestError([paths.in_body_terms(each, reader.json_names) for each in reader.violations])
+    renamed = (paths.in_body_terms(each, reader.json_names) for each in reader.violations)
+    if violations := [*refused.violations, *renamed]:
+        raise InvalidRequestError(violations)
     return ParsedResponse(
         message=message,
         stream=stream,
         asked=asked,
-        ignored_fields=tuple(map(paths.rename, reader.ignored)),
+        ignored_fields=(*refused.ignored, *map(paths.rename, reader.ignored)),
         json_names=reader.json_names,
         paths=paths,
     )
