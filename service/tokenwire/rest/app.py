@@ -1,10 +1,8 @@
 """The HTTP application: routes of the OpenAI API onto a chat service, here or behind gRPC."""
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 
-from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -20,6 +18,7 @@ from tokenwire.rest.cors import allow_origins
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.observed import CallMiddleware
+from tokenwire.rest.openapi import OpenApiEndpoint
 from tokenwire.rest.playground.endpoints import DEFAULT_GRPC_PORT, PlaygroundEndpoints
 from tokenwire.rest.responses.endpoints import ResponseEndpoints
 from tokenwire.rest.tokens import TokenEndpoints
@@ -41,9 +40,6 @@ def create_app(
     """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
     quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call;
     `playground` is the page at `/`, which also tells how to call over gRPC, at `grpc_port`."""
-    # sse-starlette would cut every stream at the first SIGTERM; the service drains, which lets them finish.
-    AppStatus.enable_automatic_graceful_drain = False
-    logging.getLogger("sse_starlette").setLevel(logging.INFO)  # below that it logs every chunk of every answer
     read_body = partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     completions = CompletionEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
@@ -59,6 +55,7 @@ def create_app(
         Route("/tokenize", tokens.tokenize, methods=["POST"]),
         Route("/detokenize", tokens.detokenize, methods=["POST"]),
         Route("/health", lookups.health),
+        Route("/openapi.json", OpenApiEndpoint().get),
         *(PlaygroundEndpoints(grpc_port).routes if playground else ()),
     ]
     app = Starlette(

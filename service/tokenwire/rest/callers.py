@@ -10,7 +10,7 @@ from tokenwire.rest.errors import error_response
 from tokenwire.rest.playground.endpoints import FOLDER
 from tokenwire.security.access import Access
 
-OPEN_PATHS = ("/", "/health")
+OPEN_PATHS = ("/", "/health", "/openapi.json")
 """Load balancers ask without a key, and so do browsers: the page asks its user for one."""
 
 
