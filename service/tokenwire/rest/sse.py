@@ -1,14 +1,13 @@
 """Server-sent events: the stream of a completion as an HTTP answer."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Generic, Protocol, TypeVar
 
-from sse_starlette.event import ServerSentEvent
-from sse_starlette.sse import EventSourceResponse
-from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenwire.chat.caller import CURRENT
 from tokenwire.errors import TokenwireError
@@ -22,7 +21,12 @@ _DONE = b"data: [DONE]\n\n"
 # Made once, not for every chunk. ASCII only: some readers of server-sent events also split lines at U+2028 and U+0085.
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 JsonObject = dict[str, object]
-_KEEPALIVE = ServerSentEvent(comment="keepalive", sep="\n")
+_KEEPALIVE = b": keepalive\n\n"
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx would hold events back
+}
 
 
 Event = TypeVar("Event")
@@ -121,40 +125,53 @@ def stream_response(
     client that goes away among it, closes `events`. A quiet stream carries a comment each `keepalive_s` seconds."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(writer, events)
-
-        async def send_in_order(message: Message) -> None:
-            # sse-starlette waits between making a comment and sending it: the body may have ended since.
-            if not (body.ended and message.get("body") == _KEEPALIVE.encode()):
-                await send(message)
-
-        response = EventSourceResponse(
-            body.pieces(), headers=headers, ping=keepalive_s, ping_message_factory=lambda: _KEEPALIVE
-        )
+        raw_headers = [(name.encode(), value.encode()) for name, value in {**_HEADERS, **headers}.items()]
         async with aclosing(events):
-            await response(scope, receive, send_in_order)
+            await send({"type": "http.response.start", "status": 200, "headers": raw_headers})
+            with suppress(ClientDisconnect):
+                await unless_disconnected(Request(scope, receive), _Body(send, keepalive_s).write(writer, events))
 
     return respond
 
 
-class _Body(Generic[Event]):
+class _Body:
     """What is sent: the pieces and the end, or after a failure the error instead."""
 
-    def __init__(self, writer: StreamWriter[Event], events: EventStream[Event]) -> None:
-        self._writer = writer
-        self._events = events
-        self.ended = False
-        """The last piece is on its way: after it there is nothing, not even a comment."""
+    def __init__(self, send: Send, keepalive_s: float) -> None:
+        self._send = send
+        self._keepalive_s = keepalive_s
+        self._loop = asyncio.get_running_loop()
+        self._sent_s = self._loop.time()
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    async def write(self, writer: StreamWriter[Event], events: EventStream[Event]) -> None:
+        """All of it, with comments where it is quiet."""
+        comments = asyncio.create_task(self._comment())
         try:
-            for piece in self._writer.opening():
-                yield piece
-            async for event in self._events:
-                for piece in self._writer.pieces(event):
-                    yield piece
-            last = self._writer.closing()
+            last = await self._write_events(writer, events)
+        finally:  # behind the last piece there is nothing, not even a comment
+            comments.cancel()
+            await asyncio.wait([comments])
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _write_events(self, writer: StreamWriter[Event], events: EventStream[Event]) -> bytes:
+        """All but the last piece, which is given back."""
+        try:
+            await self._put(b"".join(writer.opening()))
+            async for event in events:
+                await self._put(b"".join(writer.pieces(event)))
+            return writer.closing()
         except Exception as exc:  # the status line is sent: raised, it would reach the client as a cut connection only
-            last = self._writer.failure(told(exc))
-        self.ended = True
-        yield last
+            return writer.failure(told(exc))
+
+    async def _put(self, body: bytes) -> None:
+        if body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            self._sent_s = self._loop.time()
+
+    async def _comment(self) -> None:
+        while True:
+            quiet_s = self._loop.time() - self._sent_s
+            if quiet_s >= self._keepalive_s:
+                await self._put(_KEEPALIVE)
+            else:
+                await asyncio.sleep(self._keepalive_s - quiet_s)
