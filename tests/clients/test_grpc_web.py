@@ -3,11 +3,10 @@
 import asyncio
 import json
 import os
-import shutil
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from functools import partial
-from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ from tokenwire.server import Server
 from tokenwire_client import AsyncClient, InvalidRequestError
 
 CLIENT = ROOT / "clients/web"
-CHROMIUM = shutil.which("chromium")
-"""Hundreds of megabytes: used where it is, and required nowhere."""
 ORIGIN = "http://localhost:3000"
 STREAM = "tokenwire.v1.ChatService/StreamChatCompletion"
 
@@ -84,21 +81,38 @@ async def call(url: str, what: str, proxy: Envoy) -> dict[str, Any]:
     return got
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 async def test_the_page_shows_the_answer_in_chromium(proxy: Envoy, server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    from support.browser import CHROMIUM, DRIVER
+
+    if None in (CHROMIUM, DRIVER):
+        pytest.skip("there is no Chromium with its driver")
     async with AsyncClient(f"127.0.0.1:{server.port}", timeout_s=TIMEOUT_S) as client:
         completion = await client.chat("hi")
     handler = partial(SimpleHTTPRequestHandler, directory=str(CLIENT / "build"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
-        asyncio.get_running_loop().run_in_executor(None, pages.serve_forever)
+        serving = asyncio.get_running_loop().run_in_executor(None, pages.serve_forever)
         address = f"http://127.0.0.1:{pages.server_port}/?server=http://{proxy.http}&model=tiny&question=hi"
-        options = ("--headless", "--no-sandbox", f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=10000")
-        process = await asyncio.create_subprocess_exec(
-            *(str(CHROMIUM), *options, "--dump-dom", address), stdout=PIPE, stderr=DEVNULL
-        )
-        page, _ = await asyncio.wait_for(process.communicate(), 60)
-        pages.shutdown()
-    assert f">{escape(completion.choices[0].content, quote=False)}</pre>" in page.decode()
+        shown = asyncio.to_thread(_answer_shown, address, completion.choices[0].content, tmp_path / "profile")
+        try:
+            assert await shown == completion.choices[0].content
+        finally:
+            pages.shutdown()
+            await serving
+
+
+def _answer_shown(address: str, wanted: str, profile: Path) -> str:
+    """What the page shows, once it is what is wanted or the time is over."""
+    from selenium.common.exceptions import TimeoutException
+
+    from support.browser import Page, chromium
+
+    with chromium(profile) as browser:
+        browser.get(address)
+        page = Page(browser, address)
+        with suppress(TimeoutException):
+            page.until(lambda: page.one("#answer").text == wanted)
+        return page.one("#answer").text
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
