@@ -8,6 +8,7 @@ export class KeyDialog {
   /** `onKey` is called when there is another key. */
   constructor(onKey) {
     this.dialog = byId("key-dialog");
+    byId("hide-key").addEventListener("click", () => this.dialog.close());
     this.dialog.addEventListener("close", () => {
       if (this.dialog.returnValue !== "keep") return;
       keepApiKey(byId("key").value.trim());

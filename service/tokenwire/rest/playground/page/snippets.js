@@ -1,5 +1,9 @@
 // A request as commands that can be copied: curl, grpcurl and Python.
 
+const PRINT_CALLS = [
+  "        for call in choice.delta.tool_calls or []:",
+  '            print(call.function.name or "", call.function.arguments or "", end="", flush=True)',
+];
 const KEY = "TOKENWIRE_API_KEY";
 const BEARER = `-H "authorization: Bearer $${KEY}"`;
 
@@ -99,7 +103,8 @@ function pythonCall(body, { server, hasKey }) {
     ")",
     "for chunk in stream:",
     "    for choice in chunk.choices:",
-    '        print(choice.delta.content or choice.delta.tool_calls or "", end="", flush=True)',
+    '        print(choice.delta.content or "", end="", flush=True)',
+    ...(body.tools ? PRINT_CALLS : []),
   ].join("\n");
 }
 
