@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -58,6 +58,19 @@ async def front_end(folder: Path, pace: Pace) -> AsyncIterator[Edge]:
         assert server.stdin is not None
         server.stdin.close()
         await asyncio.wait_for(server.wait(), WAIT_S)
+
+
+@asynccontextmanager
+async def gateway(edge: Edge) -> AsyncIterator[tuple[psutil.Process, str]]:
+    """A gateway before it, and its REST address."""
+    program = [sys.executable, str(HERE / "edge_gateway.py"), edge.ports["grpc"]]
+    process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
+    try:
+        yield psutil.Process(process.pid), f"127.0.0.1:{await line(process)}"
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await asyncio.wait_for(process.wait(), WAIT_S)
 
 
 async def line(process: Process) -> str:

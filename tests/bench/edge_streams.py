@@ -3,7 +3,7 @@
 python tests/bench/edge_streams.py KIND TARGET STREAMS SECONDS FILE
 
 KIND is `http2` (frames off one socket, the cheapest reader), `grpc` (plain stubs), `client` (the Python client library)
-or `rest` (server-sent events over plain sockets). Prints `ready` after a short answer, waits for a line, opens all
+or `rest` (server-sent events, a socket a stream). Prints `ready` after a short answer, waits for a line, opens all
 streams at once, prints `running` when each has had text, `done` SECONDS later, and writes what it saw to FILE. Bytes
 are kept and read afterwards.
 """
@@ -12,11 +12,11 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -25,9 +25,11 @@ from tokenwire_client import AsyncClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.edge_http2 import Http2Reader, messages
+from bench.edge_sse import SseReader
 
 PROMPT = "Say something about the sea, the wind and the weather, in a few words, as a sailor would say it."
 PATH = "/tokenwire.v1.ChatService/StreamChatCompletion"
+REST_PATH = "/v1/chat/completions"
 WAIT_S = 120
 TOKENS = 1 << 29
 """More than any stream gets."""
@@ -81,16 +83,52 @@ def request(tokens: int) -> ChatCompletionRequest:
     )
 
 
+class SocketReader(Protocol):
+    """Takes bytes off sockets."""
+
+    def read(self) -> Iterable[tuple[int, bytes | None]]: ...
+
+    def close(self) -> None: ...
+
+
+Open = Callable[[int, int], Sequence[int]]
+"""Makes so many requests, of so many tokens each. Gives the numbers of their streams."""
+
+
+def rest_request(tokens: int) -> bytes:
+    fields = {"model": "scripted", "messages": [{"role": "user", "content": PROMPT}], "stream": True}
+    return json.dumps({**fields, "max_completion_tokens": tokens, "ignore_eos": True}).encode()
+
+
 def read_http2(target: str, streams: int, seconds: float) -> Seen:
     """All streams over one connection."""
     reader = Http2Reader(target, timeout_s=WAIT_S)
-    (warm_up,) = reader.call(PATH, [request(8).SerializeToString()])
+
+    def call(number: int, tokens: int) -> Sequence[int]:
+        return reader.call(PATH, [request(tokens).SerializeToString()] * number)
+
+    return read_sockets(reader, call, read_http2_chunks, streams=streams, seconds=seconds)
+
+
+def read_sse(target: str, streams: int, seconds: float) -> Seen:
+    """A connection a stream."""
+    reader = SseReader(target, timeout_s=WAIT_S)
+
+    def call(number: int, tokens: int) -> Sequence[int]:
+        return reader.call(REST_PATH, rest_request(tokens), streams=number)
+
+    return read_sockets(reader, call, read_rest, streams=streams, seconds=seconds)
+
+
+def read_sockets(reader: SocketReader, call: Open, read: "Read", *, streams: int, seconds: float) -> Seen:
+    """All streams in one thread."""
+    (warm_up,) = call(1, 8)
     while (warm_up, None) not in reader.read():
         pass
     _say_ready()
     sent_s = time.monotonic()
-    chunks: dict[int, Chunks] = {s: [] for s in reader.call(PATH, [request(TOKENS).SerializeToString()] * streams)}
-    gate = Gate(chunks, read_http2_chunks)
+    chunks: dict[int, Chunks] = {stream: [] for stream in call(streams, TOKENS)}
+    gate = Gate(chunks, read)
     began_s = 0.0
     while not began_s or time.monotonic() < began_s + seconds:
         for stream, data in reader.read():
@@ -104,7 +142,7 @@ def read_http2(target: str, streams: int, seconds: float) -> Seen:
     ended_s = time.monotonic()
     print("done", flush=True)
     reader.close()
-    return Seen(began_s, ended_s, [read_http2_chunks(sent_s, seen) for seen in chunks.values()])
+    return Seen(began_s, ended_s, [read(sent_s, seen) for seen in chunks.values()])
 
 
 Follow = Callable[[int, Chunks, Callable[[], None]], Coroutine[Any, Any, None]]
@@ -154,26 +192,6 @@ def follow_client(client: AsyncClient) -> Follow:
     return follow
 
 
-def follow_rest(target: str) -> Follow:
-    host, _, port = target.partition(":")
-
-    async def follow(tokens: int, seen: Chunks, note: Callable[[], None]) -> None:
-        fields = {"model": "scripted", "messages": [{"role": "user", "content": PROMPT}], "stream": True}
-        body = json.dumps({**fields, "max_completion_tokens": tokens, "ignore_eos": True})
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {len(body)}"
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
-            writer.write(f"{head}\r\nContent-Type: application/json\r\n\r\n{body}".encode())
-            await reader.readuntil(b"\r\n\r\n")
-            while data := await reader.read(1 << 16):
-                seen.append((time.monotonic(), data))
-                note()
-        finally:
-            writer.close()
-
-    return follow
-
-
 def read_grpc(sent_s: float, seen: Chunks) -> Stream:
     events = [(when_s, ChatCompletionEvent.FromString(data)) for when_s, data in seen]
     texts = [(when_s, len(event.delta.content)) for when_s, event in events if event.delta.content]
@@ -216,8 +234,6 @@ async def run_tasks(kind: str, target: str, streams: int, seconds: float) -> See
         case "client":
             async with AsyncClient(target) as client:
                 return await load(follow_client(client), read_client)
-        case "rest":
-            return await load(follow_rest(target), read_rest)
         case _:
             raise SystemExit(f"unknown kind {kind!r}")
 
@@ -225,10 +241,13 @@ async def run_tasks(kind: str, target: str, streams: int, seconds: float) -> See
 def main() -> None:
     kind, target, number, duration, file = sys.argv[1:]
     streams, seconds = int(number), float(duration)
-    if kind == "http2":
-        seen = read_http2(target, streams, seconds)
-    else:
-        seen = asyncio.run(run_tasks(kind, target, streams, seconds))
+    match kind:
+        case "http2":
+            seen = read_http2(target, streams, seconds)
+        case "rest":
+            seen = read_sse(target, streams, seconds)
+        case _:
+            seen = asyncio.run(run_tasks(kind, target, streams, seconds))
     Path(file).write_text(json.dumps(asdict(seen)), encoding="utf-8")
 
 

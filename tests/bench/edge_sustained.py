@@ -1,10 +1,12 @@
 """What the front end sustains: tokens a second over streams that all run, told apart from what it takes to open them.
 
-python tests/bench/edge_sustained.py [--streams 256] [--rates 0,400,800] [--kinds http2,grpc,client,rest] [--seconds 10]
+python tests/bench/edge_sustained.py [--streams 256] [--rates 0,400,800] [--kinds http2,grpc,client,rest,gateway]
+    [--seconds 10]
 
 Front end, scripted engine and reader are a process each (`edge.py` says how). All streams are asked for at once; once
 each has had text, the clock starts. A rate is tokens a second that the engine gives each stream, one a step; 0: as many
-as it can. `front_tokens_per_core_s`: what the front end could do with a core. Added to a token: as in `edge.py`.
+as it can. `gateway` is REST by a gateway, one more process. `front_tokens_per_core_s`: what the front end could do with
+a core. Added to a token: as in `edge.py`.
 """
 
 import argparse
@@ -13,7 +15,8 @@ import json
 import sys
 import tempfile
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from tokenwire.cli.bench.figures import Percentiles, percentiles
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from bench.edge_front_end import Edge, cpu_s, front_end, line, scripted_pace  # noqa: E402
+from bench.edge_front_end import Edge, cpu_s, front_end, gateway, line, scripted_pace  # noqa: E402
 from support.scripted_engine import Journal  # noqa: E402
 
 
@@ -33,7 +36,7 @@ class Scenario:
     """One load."""
 
     kind: str
-    """As `edge_streams.py` has it."""
+    """As `edge_streams.py` has it, or `gateway`."""
     streams: int
     rate: float
     """Tokens a second that each stream is given; 0: as many as the engine can."""
@@ -57,8 +60,11 @@ class Figures:
     """Processor time of the front end, all threads, user and system."""
     front_us_per_message: float
     front_tokens_per_core_s: float
+    gateway_us_per_message: float
+    """Likewise of the gateway; 0 without one."""
     front_cores: float
     """Processor time over wall time."""
+    gateway_cores: float
     engine_cores: float
     load_cores: float
     added_ms: Percentiles | None
@@ -80,24 +86,34 @@ async def run(scenario: Scenario, folder: Path) -> Figures:
 
 
 async def _load(edge: Edge, scenario: Scenario, file: Path) -> tuple[float, list[float]]:
-    """Processor time of the front end for opening the streams; of front end, engine and reader while all run."""
-    kind = scenario.kind
-    target = edge.ports["rest" if kind == "rest" else "grpc"]
-    arguments = [kind, target, scenario.streams, scenario.seconds, file]
-    load = await asyncio.create_subprocess_exec(
-        sys.executable, str(HERE / "edge_streams.py"), *map(str, arguments), stdin=PIPE, stdout=PIPE
-    )
-    assert load.stdin is not None
-    assert await line(load) == "ready"
-    processes = [edge.server, edge.engine, psutil.Process(load.pid)]
-    before_s = cpu_s(edge.server)
-    load.stdin.write(b"go\n")
-    assert await line(load) == "running"
-    began_s = [cpu_s(process) for process in processes]
-    assert await line(load) == "done"
-    ended_s = [cpu_s(process) for process in processes]
-    assert await asyncio.wait_for(load.wait(), 300) == 0
-    return began_s[0] - before_s, [after - before for after, before in zip(ended_s, began_s, strict=True)]
+    """Processor time of the front end for opening the streams; of engine, reader, front end, gateway while all run."""
+    async with _entrance(edge, scenario.kind) as (kind, target, servers):
+        arguments = [kind, target, scenario.streams, scenario.seconds, file]
+        load = await asyncio.create_subprocess_exec(
+            sys.executable, str(HERE / "edge_streams.py"), *map(str, arguments), stdin=PIPE, stdout=PIPE
+        )
+        assert load.stdin is not None
+        assert await line(load) == "ready"
+        processes = [edge.engine, psutil.Process(load.pid), *servers]
+        before_s = cpu_s(edge.server)
+        load.stdin.write(b"go\n")
+        assert await line(load) == "running"
+        began_s = [cpu_s(process) for process in processes]
+        assert await line(load) == "done"
+        ended_s = [cpu_s(process) for process in processes]
+        assert await asyncio.wait_for(load.wait(), 300) == 0
+    usage_s = [after - before for after, before in zip(ended_s, began_s, strict=True)]
+    return began_s[2] - before_s, usage_s if len(usage_s) == 4 else [*usage_s, 0.0]
+
+
+@asynccontextmanager
+async def _entrance(edge: Edge, kind: str) -> AsyncIterator[tuple[str, str, list[psutil.Process]]]:
+    """The kind of reader, where it reads, and the processes that serve it: the front end first."""
+    if kind == "gateway":
+        async with gateway(edge) as (process, target):
+            yield "rest", target, [edge.server, process]
+    else:
+        yield kind, edge.ports["rest" if kind == "rest" else "grpc"], [edge.server]
 
 
 def _figures(
@@ -116,7 +132,7 @@ def _figures(
                 messages += 1
                 sent_s = journal.frames_s[first_frame + (position - 1) // scenario.tokens_per_step]
                 added.append(when_s - sent_s)
-    front_s, engine_s, load_s = usage_s
+    engine_s, load_s, front_s, gateway_s = usage_s
     return Figures(
         tokens_per_s=tokens / wall_s,
         messages_per_s=messages / wall_s,
@@ -124,7 +140,9 @@ def _figures(
         front_us_per_token=front_s / tokens * 1e6,
         front_us_per_message=front_s / messages * 1e6,
         front_tokens_per_core_s=tokens / front_s,
+        gateway_us_per_message=gateway_s / messages * 1e6,
         front_cores=front_s / wall_s,
+        gateway_cores=gateway_s / wall_s,
         engine_cores=engine_s / wall_s,
         load_cores=load_s / wall_s,
         added_ms=percentiles([each * 1000 for each in added]),
@@ -135,8 +153,9 @@ def _figures(
 
 HEAD = (
     "| reader | streams | asked tok/s | tok/s | tokens/message | messages/s | front end µs/token | µs/message | "
-    "tok/s a core of the front end | cores: front end, engine, reader | added p50 / p99, ms | "
-    "first text p50 / p99, ms | set-up µs/call |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "gateway µs/message | tok/s a core of the front end | cores: front end, gateway, engine, reader | "
+    "added p50 / p99, ms | first text p50 / p99, ms | set-up µs/call |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -154,8 +173,9 @@ def row(scenario: Scenario, figures: Figures) -> str:
         f"{figures.messages_per_s:,.0f}",
         f"{figures.front_us_per_token:.1f}",
         f"{figures.front_us_per_message:.0f}",
+        f"{figures.gateway_us_per_message:.0f}" if figures.gateway_cores else "–",
         f"{figures.front_tokens_per_core_s:,.0f}",
-        f"{figures.front_cores:.2f}, {figures.engine_cores:.2f}, {figures.load_cores:.2f}",
+        f"{figures.front_cores:.2f}, {figures.gateway_cores:.2f}, {figures.engine_cores:.2f}, {figures.load_cores:.2f}",
         _percentiles(figures.added_ms),
         _percentiles(figures.first_text_ms),
         f"{figures.setup_us_per_call:,.0f}",
