@@ -31,7 +31,7 @@ KEYS = [
     "max_output_tokens", "max_tool_calls", "metadata", "model", "object", "output", "parallel_tool_calls",
     "previous_response_id", "prompt_cache_key", "reasoning", "safety_identifier", "service_tier", "status",
     "store", "temperature", "text", "tokenwire", "tool_choice", "tools", "top_logprobs", "top_p", "truncation",
-    "usage", "user",
+    "usage",
 ]  # fmt: skip
 
 

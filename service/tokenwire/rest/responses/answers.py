@@ -34,7 +34,6 @@ class ResponseObject:
             "service_tier": service_tier_json(started.service_tier),
             "temperature": started.parameters.temperature,
             "top_p": started.parameters.top_p,
-            "usage": None,
             "tokenwire": {
                 **extension_json(started.parameters),
                 "system_fingerprint": started.system_fingerprint,
@@ -52,9 +51,9 @@ class ResponseObject:
             return {**answer, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
         return {**answer, "status": "completed", "completed_at": _completed_at(self._created, completed)}
 
-    def failed(self, output: Sequence[JsonObject], error: TokenwireError) -> JsonObject:
-        """What there was before the error."""
-        told = {"code": _failure_code(error), "message": error_message(error)}
+    def failed(self, output: Sequence[JsonObject], error: TokenwireError, *, message: object) -> JsonObject:
+        """What there was before the error, of which the caller is told `message`."""
+        told = {"code": _failure_code(error), "message": message}
         return {**self._common, "status": "failed", "output": list(output), "error": told}
 
 
@@ -68,11 +67,6 @@ def error_event(error: TokenwireError) -> JsonObject:
     told = error_json(error)["error"]
     assert isinstance(told, dict)
     return {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
-
-
-def error_message(error: TokenwireError) -> object:
-    """What the caller is told."""
-    return error_event(error)["message"]
 
 
 def _failure_code(error: TokenwireError) -> str:

@@ -10,21 +10,26 @@ class ContentTokens:
     say where one ends. The tokens found do not depend on how deltas were merged."""
 
     def __init__(self) -> None:
-        self._text = b""
         self._pending: list[TokenLogprob] = []
         self._num_bytes = 0
-        """Of the tokens found."""
+        """Of the content."""
+        self._num_found = 0
+        """Bytes of the tokens found."""
         self._begins_later = False
         """Other tokens come before those of the content."""
+        self._beginning = b""
+        """Of the content, as long as its first token is looked for."""
 
     def push(self, delta: Delta) -> list[TokenLogprob]:
         """The tokens that are known to be of the content, now."""
         self._pending.extend(delta.logprobs)
+        content = delta.content.encode()
+        self._num_bytes += len(content)
         self._begins_later |= bool(delta.reasoning)
-        self._text += delta.content.encode()
         if self._begins_later:
+            self._beginning += content
             self._pending = self._pending[self._num_before_content() :]
-            self._begins_later = not (self._text and self._pending)
+            self._begins_later = not (self._beginning and self._pending)
         found = list(self._take_within_text())
         if delta.tool_calls:
             self._pending.clear()
@@ -38,21 +43,22 @@ class ContentTokens:
     def _take_within_text(self) -> Iterator[TokenLogprob]:
         num_taken = 0
         for token in self._pending:
-            if self._num_bytes >= len(self._text):
+            if self._num_found >= self._num_bytes:
                 break
-            self._num_bytes += len(token.bytes)
+            self._num_found += len(token.bytes)
             num_taken += 1
             yield token
         del self._pending[:num_taken]
 
     def _num_before_content(self) -> int:
         """How many of the pending tokens come before the first one that the text begins with."""
-        if not self._text:
+        text = self._beginning
+        if not text:
             return len(self._pending)
         joined = b"".join(token.bytes for token in self._pending)
         start = 0
         for index, token in enumerate(self._pending):
-            if joined.startswith(self._text, start) or self._text.startswith(joined[start : start + len(self._text)]):
+            if joined.startswith(text, start) or text.startswith(joined[start : start + len(text)]):
                 return index
             start += len(token.bytes)
         return len(self._pending)

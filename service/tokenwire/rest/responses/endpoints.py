@@ -33,7 +33,7 @@ class ResponseEndpoints:
         headers = ignored_fields_headers(parsed.ignored_fields)
         try:
             first, events = await first_event(request, self._backend, parsed.message)
-            response = ResponseEvents(first.started, parsed.asked)
+            response = ResponseEvents(first.started, parsed.asked, logprobs=parsed.message.logprobs)
             if parsed.stream:
                 writer = ResponseStream(response)
                 return stream_response(writer, events, headers=headers, keepalive_s=self._keepalive_s)

@@ -16,10 +16,11 @@ class ResponseEvents:
     """Makes the events of one response, in order and numbered. One item is open at a time: reasoning, then the message,
     then the calls."""
 
-    def __init__(self, started: Started, asked: Mapping[str, object]) -> None:
+    def __init__(self, started: Started, asked: Mapping[str, object], *, logprobs: bool) -> None:
+        """`asked` is what of the request the response repeats; `logprobs` whether log-probabilities were asked."""
         self._response = ResponseObject(started, asked)
         self._suffix = item_suffix(started)
-        self._tokens = ContentTokens()
+        self._tokens = ContentTokens() if logprobs else None
         self._open: OutputItem | None = None
         self._done: list[JsonObject] = []
         self._completed = Completed()
@@ -51,8 +52,10 @@ class ResponseEvents:
     def failure(self, error: TokenwireError) -> Iterator[JsonObject]:
         """Instead of what would have come: the error, and the response as far as it got."""
         output = [*self._done, self._open.json("incomplete")] if self._open else self._done
-        yield self._numbered(error_event(error))
-        yield self._numbered({"type": "response.failed", "response": self._response.failed(output, error)})
+        told = error_event(error)
+        yield self._numbered(told)
+        response = self._response.failed(output, error, message=told["message"])
+        yield self._numbered({"type": "response.failed", "response": response})
 
     def _numbered(self, event: JsonObject) -> JsonObject:
         number = self._num_events
@@ -60,7 +63,7 @@ class ResponseEvents:
         return {**event, "sequence_number": number}
 
     def _deltas(self, delta: Delta) -> Iterator[JsonObject]:
-        tokens = self._tokens.push(delta)
+        tokens = self._tokens.push(delta) if self._tokens else []
         if delta.reasoning:
             reasoning = self._open
             if not isinstance(reasoning, ReasoningItem):
@@ -86,7 +89,7 @@ class ResponseEvents:
 
     def _finish(self) -> Iterator[JsonObject]:
         """An answer without any text is an empty message."""
-        tokens = self._tokens.end()
+        tokens = self._tokens.end() if self._tokens else []
         if not self._done and self._open is None:
             yield from self._begin(MessageItem(self._next_id("msg")))
         if tokens and isinstance(self._open, MessageItem):

@@ -94,7 +94,9 @@ def parse_response_request(body: Mapping[str, object]) -> ParsedResponse:
 
 def _asked(given: Mapping[str, object]) -> JsonObject:
     """The response has all of the parameters, also those that have one value here; the formats are still to come."""
+    user = {"user": given["user"]} if "user" in given else {}  # OpenAI's schema has no null there
     return {
+        **user,
         "background": False,
         "instructions": given.get("instructions"),
         "max_output_tokens": given.get("max_output_tokens"),
@@ -109,7 +111,6 @@ def _asked(given: Mapping[str, object]) -> JsonObject:
         "tool_choice": given.get("tool_choice", "auto"),
         "top_logprobs": given.get("top_logprobs", 0),
         "truncation": "disabled",
-        "user": given.get("user"),
     }
 
 
