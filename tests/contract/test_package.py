@@ -92,3 +92,10 @@ def test_serve_extra_is_not_in_the_base() -> None:
 def test_the_gateway_needs_its_extra_only(unpacked: Path) -> None:
     code = "import tokenwire.gateway.gateway as gateway; print(gateway.__file__)"
     assert run_installed(unpacked, code, extra="gateway").strip() == str(unpacked / "tokenwire/gateway/gateway.py")
+
+
+def test_the_files_of_the_playground_are_in_the_wheel(unpacked: Path) -> None:
+    page = Path("tokenwire/rest/playground/page")
+    names = {file.name for file in (unpacked / page).iterdir()}
+    assert "index.html" in names
+    assert names == {file.name for file in (ROOT / "service" / page).iterdir()}

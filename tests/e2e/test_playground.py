@@ -419,7 +419,7 @@ async def test_the_real_model_answers_by_a_schema(smollm2_server: Serving, brows
         page = Page(browser, smollm2_server.url).open()
         page.click("JSON by a schema")
         page.wait_for_answer()
-        return page.one(".turn.assistant .text").text, page.figures()
+        return page.texts(".turn.assistant .text")[0], page.figures()
 
     text, figures = await asyncio.to_thread(drive)
     assert set(json.loads(text)) == {"name", "country", "inhabitants"}

@@ -105,5 +105,6 @@ class Page:
 
     def console(self) -> list[str]:
         """What went wrong since the last time it was asked, refusals of the server left out: the page shows those."""
-        errors = [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+        entries = self.browser.execute("getLog", {"type": "browser"})["value"]
+        errors = [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
         return [error for error in errors if "Failed to load resource" not in error]
