@@ -54,6 +54,25 @@ async def test_a_page_can_read_errors_and_our_headers(engine: FakeEngine) -> Non
             assert {"x-request-id", "retry-after", "x-tokenwire-ignored-fields"} <= set(exposed)
 
 
+async def test_a_page_can_read_a_defect(engine: FakeEngine) -> None:
+    engine.script = [ValueError("a defect")]
+    async with serving_pages(engine, PAGE) as http:
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+        answered = await http.post(PATH, json=body, headers={"origin": PAGE})
+        assert answered.status_code == 500
+        assert answered.headers["access-control-allow-origin"] == PAGE
+
+
+async def test_what_a_browser_asks_first_has_a_request_id_and_an_access_line(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving_pages(engine, PAGE) as http:
+        with caplog.at_level("INFO", "tokenwire.access"):
+            asked = await http.options(PATH, headers={**ASKING, "x-request-id": "mine-1"})
+    assert asked.headers["x-request-id"] == "mine-1"
+    assert any(f"OPTIONS {PATH} 200" in record.message for record in caplog.records)
+
+
 async def test_other_pages_are_not_allowed(engine: FakeEngine) -> None:
     async with serving_pages(engine, PAGE) as http:
         stranger = {**ASKING, "origin": "https://evil.example.com"}

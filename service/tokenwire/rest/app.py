@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from tokenwire.chat.call import CallObserver
 from tokenwire.rest.backend import ChatBackend
 from tokenwire.rest.body import BODY_TIMEOUT_S, read_json_object
-from tokenwire.rest.callers import CallerMiddleware
+from tokenwire.rest.callers import CallerMiddleware, RequestIdMiddleware
 from tokenwire.rest.chat.endpoints import ChatEndpoints
 from tokenwire.rest.completions.endpoints import CompletionEndpoints
 from tokenwire.rest.cors import allow_origins
@@ -58,13 +58,9 @@ def create_app(
         Route("/openapi.json", OpenApiEndpoint().get),
         *(PlaygroundEndpoints(grpc_port).routes if playground else ()),
     ]
-    app = Starlette(
-        routes=routes,
-        middleware=[
-            Middleware(CallMiddleware, paths=[route.path for route in routes], observers=observers),
-            Middleware(CallerMiddleware, access=access),
-        ],
-        exception_handlers=EXCEPTION_HANDLERS,
+    router = Starlette(
+        routes=routes, middleware=[Middleware(CallerMiddleware, access=access)], exception_handlers=EXCEPTION_HANDLERS
     )
-    app.router.redirect_slashes = False  # a redirect would answer without an error object
-    return allow_origins(app, cors_origins) if cors_origins else app
+    router.router.redirect_slashes = False  # a redirect would answer without an error object
+    app = allow_origins(router, cors_origins) if cors_origins else router
+    return RequestIdMiddleware(CallMiddleware(app, paths=[route.path for route in routes], observers=observers))

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from tokenwire.errors import MalformedMessageError, TokenwireError
+from tokenwire.request_id import REQUEST_ID_HEADER, request_id_of
 from tokenwire.rest.errors import error_json
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -71,6 +72,7 @@ def bounded_protocol(*, max_connections: int, head_timeout_s: float = HEAD_TIMEO
                 ("content-type", "application/json"),
                 ("content-length", str(len(body))),
                 ("connection", "close"),
+                (REQUEST_ID_HEADER, request_id_of({})),
             ]
             status = error.kind.http_status
             for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):

@@ -12,7 +12,6 @@ from starlette.types import ExceptionHandler
 from tokenwire.chat.call import note_error
 from tokenwire.error_table import CLIENT_CLOSED_REQUEST
 from tokenwire.errors import InternalError, InvalidRequestError, TokenwireError
-from tokenwire.request_id import REQUEST_ID_HEADER
 from tokenwire.v1.errors_pb2 import ErrorReason
 
 _logger = logging.getLogger(__name__)
@@ -89,10 +88,8 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 
 async def _on_defect(request: Request, exc: Exception) -> Response:
-    """Starlette calls this outside of all middleware, and raises `exc` again, so that the server logs it."""
-    error = InternalError()
-    headers = {REQUEST_ID_HEADER: request.state.request_id}
-    return JSONResponse(error_json(error), error.kind.http_status, headers=headers)
+    """Starlette raises `exc` again, so that the server logs it."""
+    return error_response(InternalError())
 
 
 async def _on_disconnect(request: Request, exc: Exception) -> Response:

@@ -12,7 +12,7 @@ _METHODS = frozenset(HTTPMethod)
 
 
 class CallMiddleware:
-    """Comes before all others: it sees how the request ends, refused ones too."""
+    """Comes before those that answer: it sees how every request ends, refused ones and defects too."""
 
     def __init__(self, app: ASGIApp, *, paths: Sequence[str], observers: Sequence[CallObserver]) -> None:
         """`paths` are those of the routes; a parameter is the last part of one."""
