@@ -11,8 +11,9 @@ from tokenwire.rest.body import BodyReader, unless_disconnected
 from tokenwire.rest.chat.answers import completion_json, stored_json
 from tokenwire.rest.chat.chunks import ChunkWriter
 from tokenwire.rest.chat.requests import ParsedRequest, parse_chat_request
+from tokenwire.rest.chat.text_chunks import TextChunks
 from tokenwire.rest.ignored import ignored_fields_headers
-from tokenwire.rest.sse import ChunkStream, first_event, stream_response
+from tokenwire.rest.sse import first_event, stream_response
 from tokenwire.v1.chat_pb2 import GetChatCompletionRequest
 
 
@@ -43,7 +44,7 @@ class ChatEndpoints:
 
     async def _stream(self, request: Request, parsed: ParsedRequest, headers: dict[str, str]) -> ASGIApp:
         first, events = await first_event(request, self._backend, parsed.message)
-        writer = ChunkStream(ChunkWriter(first.started, include_usage=parsed.include_usage))
+        writer = TextChunks(ChunkWriter(first.started, include_usage=parsed.include_usage))
         return stream_response(writer, events, headers=headers, keepalive_s=self._keepalive_s)
 
     async def get(self, request: Request) -> Response:
