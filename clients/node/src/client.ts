@@ -151,7 +151,7 @@ export class TokenwireClient implements AsyncDisposable {
     } catch (error) {
       throw translated(error, scope.signal);
     } finally {
-      this.#end(scope);
+      await this.#end(scope);
     }
   }
 
@@ -194,8 +194,7 @@ export class TokenwireClient implements AsyncDisposable {
     } catch (error) {
       throw translated(error, scope.signal);
     } finally {
-      this.#end(scope);
-      await this.#leave(course);
+      await this.#end(scope);
     }
   }
 
@@ -259,8 +258,8 @@ export class TokenwireClient implements AsyncDisposable {
     return scope;
   }
 
-  #end(scope: Scope): void {
-    scope.release();
+  async #end(scope: Scope): Promise<void> {
+    await scope.leave();
     this.#live.delete(scope);
   }
 

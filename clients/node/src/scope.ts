@@ -6,8 +6,9 @@ export class Scope {
   readonly #outer: AbortSignal | undefined;
   readonly #leave: () => Promise<void>;
   readonly #onAbort = () => void this.end(this.#outer?.reason);
+  #left: Promise<void> | undefined;
 
-  /** `outer`, not aborted yet, ends it, too. `leave` is called when it ends early, to tell the server; never rejects. */
+  /** `outer`, not aborted yet, ends it, too. `leave`, called once, tells the server if it ends early; never rejects. */
   constructor(outer: AbortSignal | undefined, leave: () => Promise<void>) {
     this.#outer = outer;
     this.#leave = leave;
@@ -22,11 +23,13 @@ export class Scope {
   /** Ends it early. Resolves when the server knows. */
   end(reason: unknown): Promise<void> {
     this.#controller.abort(reason);
-    return this.#leave();
+    return this.leave();
   }
 
-  /** It is over: the outer signal need not be heard any more. */
-  release(): void {
+  /** It is over, or nobody waits for it any more. Resolves when the server knows, for everybody who asks. */
+  leave(): Promise<void> {
     this.#outer?.removeEventListener("abort", this.#onAbort);
+    this.#left ??= this.#leave();
+    return this.#left;
   }
 }

@@ -141,6 +141,25 @@ test(
   },
 );
 
+test("a stream that a signal ends is over when the server knows", { timeout: 10_000 }, async (t) => {
+  let isTold = false;
+  const client = await pair(t, ChatServiceService, {
+    streamChatCompletion: (call: Streaming) => void call.write(started),
+    cancelChatCompletion: async (_: unknown, done: grpc.sendUnaryData<object>) => {
+      await turn();
+      isTold = true;
+      done(null, {});
+    },
+  });
+  const controller = new AbortController();
+
+  const stream = client.stream(request, { resume: true, signal: controller.signal });
+  await stream.next();
+  controller.abort();
+  await assert.rejects(stream.next(), { code: status.CANCELLED });
+  assert.ok(isTold);
+});
+
 test("a stub has the key, and its errors can be read", { timeout: 10_000 }, async (t) => {
   const keys: unknown[] = [];
   const listModels = (call: grpc.ServerUnaryCall<unknown, ListModelsResponse>, done: grpc.sendUnaryData<object>) => {
