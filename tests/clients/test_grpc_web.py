@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from clients.conftest import Built
-from clients.languages import PROTO, ROOT, Language, run
+from clients.languages import PROTO, ROOT, Language, is_newer, run
 from support.envoy import ENVOY, Envoy, envoy
 from support.fake_engine import FakeEngine, answer, make_info
 from support.server import TIMEOUT_S
@@ -41,11 +41,6 @@ def build() -> None:
     ]
     if not is_newer(page, [path for path in (*written, *PROTO.rglob("*.proto"), installed) if path.is_file()]):
         run("npm", "run", "build", cwd=CLIENT)
-
-
-def is_newer(product: Path, sources: Iterable[Path]) -> bool:
-    """Whether it was made after all of them."""
-    return product.exists() and all(path.stat().st_mtime <= product.stat().st_mtime for path in sources)
 
 
 WEB = Language(

@@ -5,7 +5,7 @@ import os
 import pkgutil
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,11 @@ def discover() -> dict[str, Language]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Language)]
     return {language.name: language for language in sorted(found, key=lambda language: language.name)}
+
+
+def is_newer(product: Path, sources: Iterable[Path]) -> bool:
+    """Whether it was made after all of them."""
+    return product.exists() and all(path.stat().st_mtime <= product.stat().st_mtime for path in sources)
 
 
 def run(*command: str | Path, cwd: Path, environment: Mapping[str, str] | None = None) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, run
+from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, is_newer, run
 
 CLIENT = ROOT / "clients/go"
 BUILD = CLIENT / "build"
@@ -57,7 +57,7 @@ def make_packages() -> None:
     iterators.write_text(ITER)
     source = DRIVER_PROTO / "tokenwire/conformance/driver.proto"
     stubs = MADE / "src/tokenwire.dev/gen/tokenwire/conformance/driver.pb.go"
-    if not stubs.exists() or stubs.stat().st_mtime < source.stat().st_mtime:
+    if not is_newer(stubs, [source]):
         run("protoc", f"-I{PROTO}", f"-I{DRIVER_PROTO}", f"--go_out={MADE / 'src'}", source, cwd=BUILD)
 
 

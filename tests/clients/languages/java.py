@@ -7,7 +7,7 @@ from pathlib import Path
 
 from google.rpc import error_details_pb2
 
-from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, run
+from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, is_newer, run
 
 CLIENT = ROOT / "clients/java"
 TARGET = CLIENT / "target/debian"
@@ -89,9 +89,7 @@ def _compile(classes: Path, sources: Sequence[Path], after: Sequence[Path], *opt
 
 
 def _is_fresh(classes: Path, sources: Sequence[Path]) -> bool:
-    stamp = _stamp(classes)
-    inputs = [*sources, Path(__file__)]
-    return stamp.exists() and all(path.stat().st_mtime <= stamp.stat().st_mtime for path in inputs)
+    return is_newer(_stamp(classes), [*sources, Path(__file__)])
 
 
 def _stamp(classes: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, run
+from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, is_newer, run
 
 CLIENT = ROOT / "clients/node"
 INSTALLED = CLIENT / "node_modules/.package-lock.json"
@@ -12,11 +12,11 @@ BUILT = CLIENT / "build/.built"
 
 def build() -> None:
     """The dependencies, where the lock file is newer; then client, driver and examples, where a source is."""
-    if not _is_newer(INSTALLED, [CLIENT / "package-lock.json"]):
+    if not is_newer(INSTALLED, [CLIENT / "package-lock.json"]):
         run("npm", "ci", "--no-fund", "--no-audit", cwd=CLIENT)
     sources = [path for folder in ("src", "test", "examples", "proto", "scripts") for path in _files(CLIENT / folder)]
     sources += [*_files(PROTO), *_files(DRIVER_PROTO), *CLIENT.glob("*.json"), INSTALLED, Path(__file__)]
-    if not _is_newer(BUILT, sources):
+    if not is_newer(BUILT, sources):
         run("npm", "run", "build:all", cwd=CLIENT)
         BUILT.touch()
 
@@ -24,10 +24,6 @@ def build() -> None:
 def _files(folder: Path) -> list[Path]:
     """What is in a folder, but for generated code."""
     return [path for path in folder.rglob("*") if path.is_file() and "gen" not in path.relative_to(ROOT).parts]
-
-
-def _is_newer(product: Path, sources: list[Path]) -> bool:
-    return product.exists() and all(path.stat().st_mtime <= product.stat().st_mtime for path in sources)
 
 
 LANGUAGE = Language(

@@ -1,9 +1,8 @@
 """The Ruby client, run from its folder with Debian's gems: `tokenwire.gemspec` names newer ones, from rubygems.org."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, run
+from clients.languages import DRIVER_PROTO, PROTO, ROOT, Language, is_newer, run
 
 CLIENT = ROOT / "clients/ruby"
 BUILD = CLIENT / "build"
@@ -23,16 +22,12 @@ def build() -> None:
     """The driver's messages, which are no part of the gem; the gem has its stubs. No file may have a warning."""
     BUILD.mkdir(exist_ok=True)
     proto = DRIVER_PROTO / "tokenwire/conformance/driver.proto"
-    if not _is_fresh(_STUBS, [proto]):
+    if not is_newer(_STUBS, [proto]):
         run("protoc", f"-I{PROTO}", f"-I{DRIVER_PROTO}", f"--ruby_out={BUILD}", proto, cwd=ROOT)
     sources = [path for path in sorted(CLIENT.rglob("*.rb")) if not path.is_relative_to(BUILD)]
-    if not _is_fresh(_CHECKED, sources):
+    if not is_newer(_CHECKED, sources):
         run("ruby", "-w", "-e", _CHECK, *sources, cwd=CLIENT)
         _CHECKED.touch()
-
-
-def _is_fresh(output: Path, sources: Sequence[Path]) -> bool:
-    return output.exists() and all(path.stat().st_mtime <= output.stat().st_mtime for path in sources)
 
 
 LANGUAGE = Language(
