@@ -3,7 +3,7 @@
 export class Answer {
   /** `now` gives milliseconds; the request is sent now. */
   constructor(now = () => performance.now()) {
-    this.choices = [];
+    this.choices = [emptyChoice()];
     this.usage = null;
     this.parameters = null;
     this.promptTokens = [];

@@ -1,16 +1,11 @@
 // Shows an answer while it comes and after: reasoning, text or heat map, calls, figures.
 
-import { emptyChoice } from "./answer.js";
 import { CallForm } from "./calls.js";
 import { chosenOf } from "./conversation.js";
 import { choiceRow, element } from "./dom.js";
 import { HeatMap } from "./heat_map.js";
 
-const ENDS = {
-  length: "cut by length",
-  stop: "stop",
-  tool_calls: "tool calls",
-};
+const ENDS = { length: "cut by length", tool_calls: "tool calls" };
 
 export class AnswerView {
   constructor(turn, actions) {
@@ -46,7 +41,7 @@ export class AnswerView {
   }
 
   update(isLive) {
-    const choice = chosenOf(this.turn) ?? emptyChoice();
+    const choice = chosenOf(this.turn);
     this.updateChoices();
     this.updatePrompt();
     this.reasoning.hidden = !choice.reasoning;

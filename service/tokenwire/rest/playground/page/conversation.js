@@ -48,13 +48,13 @@ export class Conversation {
   }
 }
 
-/** The calls of the choice that the conversation goes on with. */
+/** The choice that the conversation goes on with. */
 export const chosenOf = (turn) => turn.choices[turn.chosen];
 
 function messageOf(turn) {
   if (turn.role === "tool") return { role: "tool", tool_call_id: turn.callId, content: turn.content };
   if (turn.role !== "assistant") return { role: turn.role, content: turn.content };
-  const { content, reasoning, calls } = chosenOf(turn) ?? { content: "", reasoning: "", calls: [] };
+  const { content, reasoning, calls } = chosenOf(turn);
   return {
     role: "assistant",
     content: calls.length && !content ? null : content,

@@ -19,11 +19,11 @@ const pretty = (value) => JSON.stringify(value, null, 2);
 
 /** `texts` are those of the controls. */
 export const EXAMPLES = [
-  { title: "A short answer", prompt: "What is gRPC, in two sentences?", texts: { max_completion_tokens: "120" } },
+  { title: "A short answer", prompt: "What is gRPC, in two sentences?", texts: { temperature: "0.5", max_completion_tokens: "120" } },
   {
     title: "How sure it is",
     prompt: "What is the capital of France?",
-    texts: { logprobs: "true", top_logprobs: "5", max_completion_tokens: "60" },
+    texts: { temperature: "0.5", logprobs: "true", top_logprobs: "5", max_completion_tokens: "60" },
   },
   {
     title: "JSON by a schema",

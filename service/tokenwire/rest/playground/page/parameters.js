@@ -73,7 +73,7 @@ export const GROUPS = [
       input("min_p", "0–1", number, { usual: "0" }),
       input("frequency_penalty", "±2", number, { usual: "0" }),
       input("presence_penalty", "±2", number, { usual: "0" }),
-      input("repetition_penalty", ">0", number, { usual: "1" }),
+      input("repetition_penalty", "", number, { usual: "1" }),
       input("seed", "", integer, { usual: "drawn" }),
       input("n", "choices", integer, { usual: "1" }),
       area("logit_bias", "one “token id: bias” a line", biases, { wide: true }),
