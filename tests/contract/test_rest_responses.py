@@ -223,6 +223,13 @@ async def test_a_refusal_names_the_place_in_the_body(api: Api, fields: Json, par
     assert error["type"] == "invalid_request_error"
 
 
+async def test_a_limit_that_another_parameter_breaks_has_its_name_here(api: Api) -> None:
+    answered = await api.http.post(PATH, json={**BODY, "min_tokens": 5, "max_output_tokens": 2})
+    error = error_of(answered)
+    assert error["param"] == "min_tokens"
+    assert "`max_output_tokens`" in error["message"]
+
+
 async def test_a_refused_stream_is_a_plain_http_error(api: Api) -> None:
     answered = await api.http.post(PATH, json={**BODY, "stream": True, "max_output_tokens": 0})
     assert (answered.status_code, error_of(answered)["param"]) == (400, "max_output_tokens")

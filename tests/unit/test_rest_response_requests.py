@@ -144,6 +144,9 @@ def test_parameters_are_those_of_a_chat(fields: Json, chat: Json) -> None:
         ({"text": {"verbosity": "low"}}, "text.verbosity", "unsupported_parameter"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type", "unsupported_parameter"),
         ({"tools": [{"type": "function", "name": 3}]}, "tools[0].name", "invalid_type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name", "missing_required_parameter"),
+        ({"tools": ["f"]}, "tools[0]", "invalid_type"),
+        ({"text": {"format": "json"}}, "text.format", "invalid_type"),
         ({"tool_choice": {"type": "function"}}, "tool_choice.name", "missing_required_parameter"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type", "unsupported_parameter"),
         ({"tool_choice": "maybe"}, "tool_choice", "invalid_value"),
@@ -170,6 +173,12 @@ def test_what_is_wrong_is_named_as_in_the_body(fields: Json, param: str, code: s
     (violation,) = caught.value.violations
     assert (violation.field, violation.code) == (param, code)
     assert f"`{param}`" in violation.description
+
+
+def test_tools_are_counted_as_in_the_body() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse(tools=[{"type": "web_search"}, {"type": "function", "name": "f", "parameters": 3}])
+    assert [each.field for each in caught.value.violations] == ["tools[0].type", "tools[1].parameters"]
 
 
 def test_fields_that_nobody_knows_are_named() -> None:

@@ -18,34 +18,40 @@ def read_text(reader: JsonReader, value: object, request: ChatCompletionRequest)
     refuse_unless(reader, "text.verbosity", members.pop("verbosity", _VERBOSITY), neutral=(_VERBOSITY,))
     form: JsonObject = {"type": "text"}
     if "format" in members:
-        form = reader.members(members.pop("format"), "text.format") or {}
-        _read_format(reader, form, request)
+        form = _read_format(reader, members.pop("format"), request)
     reader.ignore("text", members)
     return {"format": {"name": "", **form} if form.get("type") == "json_schema" else form, "verbosity": _VERBOSITY}
 
 
-def _read_format(reader: JsonReader, form: JsonObject, request: ChatCompletionRequest) -> None:
+def _read_format(reader: JsonReader, value: object, request: ChatCompletionRequest) -> JsonObject:
+    form = reader.members(value, "text.format")
+    if form is None:
+        return {}
+    nested = form
     if form.get("type") == "json_schema":
-        schema = {name: value for name, value in form.items() if name != "type"}
-        read_response_format(reader, {"type": "json_schema", "json_schema": schema}, request)
-    else:
-        read_response_format(reader, form, request)
+        schema = {name: item for name, item in form.items() if name != "type"}
+        nested = {"type": "json_schema", "json_schema": schema}
+    read_response_format(reader, nested, request)
+    return form
 
 
 def read_tools(reader: JsonReader, value: object, request: ChatCompletionRequest) -> list[JsonObject]:
     """Read `tools`; returns them with their defaults."""
-    nested: list[object] = []
     tools: list[JsonObject] = []
     for index, item in enumerate(reader.array(value, "tools") or []):
-        members = reader.members(item, f"tools[{index}]") or {}
+        path = f"tools[{index}]"
+        members = reader.members(item, path)
+        tools.append({} if members is None else members)  # the others keep their places
+        if members is None:
+            continue
         if (kind := members.pop("type", "function")) != "function":
             rule = f'must be "function": the caller runs the tools, this server has none; got {shown(kind)}'
-            reader.reject(f"tools[{index}].type", "unsupported_parameter", rule)
-            members = {}
-        nested.append({"type": "function", "function": members})
-        tools.append({"type": "function", "description": None, "parameters": None, "strict": False, **members})
-    read_chat_tools(reader, nested, request)
-    return tools
+            reader.reject(f"{path}.type", "unsupported_parameter", rule)
+            members.clear()
+        elif "name" not in members:
+            reader.missing(f"{path}.name")
+    read_chat_tools(reader, [{"type": "function", "function": members} for members in tools], request)
+    return [{"type": "function", "description": None, "parameters": None, "strict": False, **tool} for tool in tools]
 
 
 def read_tool_choice(reader: JsonReader, value: object, request: ChatCompletionRequest) -> None:

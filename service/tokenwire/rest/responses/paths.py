@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tokenwire.errors import Violation
 from tokenwire.rest.json_names import in_json_terms
@@ -39,10 +40,12 @@ class BodyPaths:
 
     def in_body_terms(self, violation: Violation, json_names: Mapping[str, str]) -> Violation:
         """The same violation under its path in the body; `json_names` are those of chat completions' other forms."""
+        description = violation.description.replace("`max_completion_tokens`", "`max_output_tokens`")
+        violation = replace(violation, description=description)  # others are compared with it
         path = self.rename(violation.field)
         if path == violation.field:
             return in_json_terms(violation, json_names)
-        return Violation(path, violation.description.replace(f"`{violation.field}`", f"`{path}`"), violation.code)
+        return replace(violation, field=path, description=description.replace(f"`{violation.field}`", f"`{path}`"))
 
 
 def _prefixes(path: str) -> Iterator[str]:
