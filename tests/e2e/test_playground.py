@@ -28,6 +28,7 @@ from support.serving import serving
 from support.tiny import CHAT_TEMPLATE, make_tokenizer
 from tokenwire.chat.tokenizer import ChatTokenizer, load_hf_tokenizer
 from tokenwire.config import GatewayConfig, SecurityConfig
+from tokenwire.errors import EngineFaultError
 from tokenwire.gateway.gateway import Gateway
 from tokenwire.security.key_file import add_key
 
@@ -201,6 +202,7 @@ def test_every_control_goes_into_the_request_and_is_accepted(at: Playground) -> 
     at.page.set(**{name: str(value) for name, value in numbers.items()})
     at.page.set(logit_bias="17: -100\n18: 2.5", bad_words="fox\ndog", stop="END\n\\n\\n", stop_token_ids="300, 301")
     at.page.set(ignore_eos="true", logprobs="true", store="true", service_tier="flex", user="someone")
+    at.page.set(metadata='{"team": "blue"}')
     at.page.one("#prompt").send_keys("hi")
     assert sent_body(at) == {
         "model": "tiny",
@@ -215,6 +217,7 @@ def test_every_control_goes_into_the_request_and_is_accepted(at: Playground) -> 
         "store": True,
         "service_tier": "flex",
         "user": "someone",
+        "metadata": {"team": "blue"},
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -289,6 +292,16 @@ def test_what_is_wrong_is_said_beside_its_control(at: Playground) -> None:
     at.page.click("Try again")
     at.page.wait_for_answer()
     assert at.page.texts(".turn .text") == ["hi", "It is Paris."]
+
+
+def test_a_stream_that_fails_keeps_what_it_gave_and_says_why(at: Playground) -> None:
+    first = at.tokenizer.encode_text("It", add_special_tokens=False)
+    at.engine.script = lambda request: [[output(*first)], EngineFaultError("broken")]
+    at.page.send("hi")
+    assert at.page.texts(".turn .text") == ["hi", "It"]
+    facts = at.page.one("#failure .facts").text
+    assert facts.endswith(at.page.figures()["request"])
+    assert "HTTP" not in facts
 
 
 def test_what_the_page_cannot_read_is_said_before_it_asks(at: Playground) -> None:

@@ -126,6 +126,7 @@ export const GROUPS = [
       select("service_tier", ["auto", "default", "flex", "priority"], words, { usual: "auto" }),
       input("priority", "±100", integer, { usual: "0" }),
       input("user", "", words),
+      area("metadata", "JSON object of texts", json, { wide: true }),
       check("store", "keep the completion"),
     ],
   },
