@@ -161,6 +161,7 @@ class Server:
             cors_origins=limits.cors_origins,
             playground=limits.playground,
             grpc_port=self.port,
+            metrics=self._observability.metrics.render_without_keys,
         )
         self._rest = RestServer(app, listener, max_connections=limits.max_connections, tls=tls)
         self._rest.start()

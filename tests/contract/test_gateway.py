@@ -74,6 +74,17 @@ async def test_health_is_that_of_the_service(engine: FakeEngine) -> None:
         assert (error.status_code, error_of(error)["code"]) == (503, "draining")
 
 
+async def test_the_gateway_has_metrics_of_its_own(engine: FakeEngine) -> None:
+    async with serving(engine) as server, gateway(before(server.port)) as http:
+        await http.post(PATH, json=CHAT)
+        await http.post(PATH, json={**CHAT, "model": "other"})
+        told = (await http.get("/metrics")).text
+    assert f'tokenwire_http_requests_total{{code="200",method="POST {PATH}",model_name=""}} 1.0' in told
+    assert f'tokenwire_http_request_duration_seconds_count{{method="POST {PATH}",model_name=""}} 2.0' in told
+    assert 'tokenwire_errors_total{model_name="",reason="MODEL_NOT_FOUND"} 1.0' in told
+    assert "tokenwire_build_info" in told
+
+
 async def test_several_servers_get_the_calls_in_turn_while_they_are_healthy(
     engine: FakeEngine, tiny_folder: Path
 ) -> None:

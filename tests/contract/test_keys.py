@@ -145,6 +145,7 @@ async def test_every_rpc_of_ours_needs_a_key(engine: FakeEngine, keys: Path) -> 
         ("POST", "/v1/responses"),
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
+        ("GET", "/metrics"),
         ("GET", "/v1/nothing"),
         ("GET", "/health/"),
     ],

@@ -22,6 +22,7 @@ from support.fake_engine import FakeEngine
 from support.orca import parse_load_report
 from support.server import TIMEOUT_S, ignore_progress
 from support.trace_collector import collecting
+from tokenwire import __version__
 from tokenwire.config import ObservabilityConfig, SecurityConfig, ServeConfig
 from tokenwire.engine.protocol import EngineLoad
 from tokenwire.logs import JsonFormatter
@@ -180,7 +181,16 @@ async def test_refusals_are_in_the_metrics_by_reason(
 
 async def test_the_metrics_port_has_nothing_else(server: Server, http: httpx.AsyncClient) -> None:
     assert (await http.get(f"http://{server.metrics_address}/v1/models")).status_code == 404
-    assert (await http.get(f"http://127.0.0.1:{server.http_port}/metrics")).status_code == 404
+
+
+async def test_the_rest_port_has_metrics_too(server: Server, http: httpx.AsyncClient) -> None:
+    url = f"http://127.0.0.1:{server.http_port}"
+    await http.get(f"{url}/v1/models")
+    answered = await http.get(f"{url}/metrics")
+    assert answered.headers["content-type"].startswith("text/plain")
+    assert 'tokenwire_http_requests_total{code="200",method="GET /v1/models",model_name="tiny"} 1.0' in answered.text
+    assert "tokenwire_num_requests_running" in answered.text
+    assert f'version="{__version__}"' in answered.text
 
 
 class Lines(logging.Handler):

@@ -127,12 +127,22 @@ def test_calls_are_counted_by_method_and_code() -> None:
     metrics = make()
     metrics.called(Call(method="ChatService/CreateChatCompletion"))
     metrics.called(Call(method="ChatService/CreateChatCompletion", code="UNAVAILABLE", reason="QUEUE_FULL"))
-    metrics.called(Call(method="GET /health", code="200", is_http=True))
+    metrics.called(Call(method="GET /health", code="200", is_http=True, seconds=0.2))
     found = samples(metrics)
     assert found["tokenwire_rpcs_total OK ChatService/CreateChatCompletion"] == 1
     assert found["tokenwire_rpcs_total UNAVAILABLE ChatService/CreateChatCompletion"] == 1
     assert found["tokenwire_errors_total QUEUE_FULL"] == 1
     assert found["tokenwire_http_requests_total 200 GET /health"] == 1
+    assert found["tokenwire_http_request_duration_seconds_sum GET /health"] == 0.2
+
+
+def test_callers_see_no_names_of_keys() -> None:
+    metrics = make()
+    metrics.ended(record(key_id="alice"))
+    assert b"alice" in metrics.render()[0]
+    text = metrics.render_without_keys()[0]
+    assert b"alice" not in text
+    assert b"tokenwire_prompt_tokens_total" in text
 
 
 def test_the_number_of_keys_with_series_of_their_own_is_bounded() -> None:

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from tokenwire.access_log import AccessLog
@@ -13,6 +15,8 @@ from tokenwire.config import GatewayConfig, SecurityConfig
 from tokenwire.gateway.forwarded import ForwardingMiddleware
 from tokenwire.gateway.remote import MAX_WRITE_S, RemoteChat
 from tokenwire.listen import listen
+from tokenwire.metrics.calls import CallMetrics
+from tokenwire.metrics.exposition import exposition
 from tokenwire.rest.app import create_app
 from tokenwire.rest.server import RestServer
 from tokenwire.security.security import Security
@@ -84,13 +88,15 @@ def create_gateway_app(
 ) -> ASGIApp:
     """The REST application on the service behind `channel`."""
     backend = RemoteChat(channel, max_write_s=max_write_s)
+    metrics = CollectorRegistry()
     app = create_app(
         backend,
         max_body_bytes=max_body_bytes,
         keepalive_s=keepalive_s,
-        observers=(AccessLog(),),
+        observers=(AccessLog(), CallMetrics(metrics)),
         cors_origins=cors_origins,
         playground=playground,
+        metrics=partial(exposition, metrics),
     )
     return ForwardingMiddleware(app)
 

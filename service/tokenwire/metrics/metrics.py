@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from tokenwire.chat.call import Call
 from tokenwire.chat.load import ServiceLoad
 from tokenwire.chat.observer import CompletionRecord
+from tokenwire.metrics.calls import CallMetrics
+from tokenwire.metrics.exposition import WithoutKeys, exposition
 from tokenwire.metrics.histogram import WeightedHistogram
 from tokenwire.metrics.load import LoadCollector
 
@@ -78,24 +79,21 @@ class Metrics:
         self._key_tokens = self._labelled(
             "key_tokens", "Tokens by API key; `kind` is prompt or generation.", "key", "kind"
         )
-        self._rpcs = self._labelled("rpcs", "RPCs by method and status code.", "method", "code")
-        self._http = self._labelled("http_requests", "HTTP requests by route and status.", "method", "code")
-        self._errors = self._labelled("errors", "Failed calls by the reason in the error table.", "reason")
+        self._calls = CallMetrics(self.registry, model=model)
         self.registry.register(self._tokens)
         self.registry.register(LoadCollector(load, model))
-        ProcessCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All samples as Prometheus reads them, and their content type. `accept` is that header of the request."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        return exposition(self.registry, accept)
+
+    def render_without_keys(self, accept: str = "") -> tuple[bytes, str]:
+        """The same without the names of API keys, which are none of their holders' business."""
+        return exposition(WithoutKeys(self.registry), accept)
 
     def called(self, call: Call) -> None:
         """As `CallObserver.called`."""
-        (self._http if call.is_http else self._rpcs).labels(self._model, call.method, call.code).inc()
-        if call.reason:
-            self._errors.labels(self._model, call.reason).inc()
+        self._calls.called(call)
 
     def generated(self, num_tokens: int, seconds_each: float | None) -> None:
         """As `CompletionObserver.generated`."""

@@ -17,6 +17,7 @@ from tokenwire.rest.completions.endpoints import CompletionEndpoints
 from tokenwire.rest.cors import allow_origins
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
 from tokenwire.rest.lookups import LookupEndpoints
+from tokenwire.rest.metrics import MetricsEndpoint, Render
 from tokenwire.rest.observed import CallMiddleware
 from tokenwire.rest.openapi import OpenApiEndpoint
 from tokenwire.rest.playground.endpoints import DEFAULT_GRPC_PORT, PlaygroundEndpoints
@@ -36,10 +37,12 @@ def create_app(
     cors_origins: Sequence[str] = (),
     playground: bool = True,
     grpc_port: int = DEFAULT_GRPC_PORT,
+    metrics: Render | None = None,
 ) -> ASGIApp:
     """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
     quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call;
-    `playground` is the page at `/`, which also tells how to call over gRPC, at `grpc_port`."""
+    `playground` is the page at `/`, which also tells how to call over gRPC, at `grpc_port`;
+    `metrics` is what `/metrics` tells, if anything."""
     read_body = partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
     chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     completions = CompletionEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
@@ -56,6 +59,7 @@ def create_app(
         Route("/detokenize", tokens.detokenize, methods=["POST"]),
         Route("/health", lookups.health),
         Route("/openapi.json", OpenApiEndpoint().get),
+        *([] if metrics is None else [Route("/metrics", MetricsEndpoint(metrics).get)]),
         *(PlaygroundEndpoints(grpc_port).routes if playground else ()),
     ]
     router = Starlette(

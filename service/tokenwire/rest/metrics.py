@@ -1,4 +1,4 @@
-"""The application that Prometheus asks: `/metrics` and nothing else, on a port of its own."""
+"""The endpoint that Prometheus asks, on the REST port and on a port of its own."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+Render = Callable[[str], tuple[bytes, str]]
+"""Takes an Accept header and gives the samples and their content type."""
 
-def create_metrics_app(render: Callable[[str], tuple[bytes, str]]) -> Starlette:
-    """`render` takes an Accept header and gives the samples and their content type."""
 
-    async def metrics(request: Request) -> Response:
-        body, content_type = render(request.headers.get("accept", ""))
+class MetricsEndpoint:
+    """One method a route."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+
+    async def get(self, request: Request) -> Response:
+        """GET /metrics."""
+        body, content_type = self._render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    app = Starlette(routes=[Route("/metrics", metrics)])
+
+def create_metrics_app(render: Render) -> Starlette:
+    """`/metrics` and nothing else."""
+    app = Starlette(routes=[Route("/metrics", MetricsEndpoint(render).get)])
     app.router.redirect_slashes = False
     return app
