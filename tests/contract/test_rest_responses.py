@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 import openai
 import pytest
@@ -169,58 +170,58 @@ async def test_reasoning_is_an_item_before_the_message(loading: Api, thinking_mo
     assert body["usage"]["output_tokens_details"]["reasoning_tokens"] > 0
 
 
-@pytest.mark.parametrize(
-    ("fields", "param", "code"),
-    [
-        ({"temperature": 3}, "temperature", "decimal_above_max_value"),
-        ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),
-        ({"input": []}, "input", "empty_array"),
-        ({"input": [{"role": "user", "content": []}]}, "input[0].content", "empty_array"),
-        ({"instructions": "x", "input": [{"role": "user", "content": []}]}, "input[0].content", "empty_array"),
-        (
-            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "["}]},
-            "input[0].arguments",
-            "invalid_value",
-        ),
-        (
-            {"input": [{"type": "function_call", "call_id": "c", "name": "?", "arguments": "{}"}]},
-            "input[0].name",
-            "invalid_value",
-        ),
-        (
-            {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
-            "input[0].call_id",
-            "invalid_value",
-        ),
-        ({"input": "x" * 3000}, "input", "context_length_exceeded"),
-        ({"tools": [{"type": "function", "name": "?"}]}, "tools[0].name", "invalid_value"),
-        (
-            {"tools": [{"type": "function", "name": "f", "parameters": {"type": "array"}}]},
-            "tools[0].parameters",
-            "invalid_value",
-        ),
-        ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}}, "tool_choice.name", "invalid_value"),
-        ({"tool_choice": "required"}, "tool_choice", "invalid_parameter_combination"),
-        (
-            {"text": {"format": {"type": "json_schema", "name": "n", "schema": {"uniqueItems": True}}}},
-            "text.format.schema",
-            "invalid_value",
-        ),
-        (
-            {"text": {"format": {"type": "json_schema", "name": "n"}}},
-            "text.format.schema",
-            "missing_required_parameter",
-        ),
-        ({"top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
-        ({"model": "other"}, "model", "model_not_found"),
-    ],
+REFUSED: Sequence[tuple[Json, str, str]] = (
+    ({"temperature": 3}, "temperature", "decimal_above_max_value"),
+    ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),
+    ({"input": []}, "input", "empty_array"),
+    ({"input": [{"role": "user", "content": []}]}, "input[0].content", "empty_array"),
+    ({"instructions": "x", "input": [{"role": "user", "content": []}]}, "input[0].content", "empty_array"),
+    (
+        {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "["}]},
+        "input[0].arguments",
+        "invalid_value",
+    ),
+    (
+        {"input": [{"type": "function_call", "call_id": "c", "name": "?", "arguments": "{}"}]},
+        "input[0].name",
+        "invalid_value",
+    ),
+    (
+        {"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]},
+        "input[0].call_id",
+        "invalid_value",
+    ),
+    ({"input": "x" * 3000}, "input", "context_length_exceeded"),
+    ({"tools": [{"type": "function", "name": "?"}]}, "tools[0].name", "invalid_value"),
+    (
+        {"tools": [{"type": "function", "name": "f", "parameters": {"type": "array"}}]},
+        "tools[0].parameters",
+        "invalid_value",
+    ),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}}, "tool_choice.name", "invalid_value"),
+    ({"tool_choice": "required"}, "tool_choice", "invalid_parameter_combination"),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": {"uniqueItems": True}}}},
+        "text.format.schema",
+        "invalid_value",
+    ),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "n"}}},
+        "text.format.schema",
+        "missing_required_parameter",
+    ),
+    ({"top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
+    ({"model": "other"}, "model", "model_not_found"),
 )
-async def test_a_refusal_names_the_place_in_the_body(api: Api, fields: Json, param: str, code: str) -> None:
-    answered = await api.http.post(PATH, json={**BODY, **fields})
-    error = error_of(answered)
-    assert answered.status_code == (404 if param == "model" else 400)
-    assert (error["param"], error["code"]) == (param, code)
-    assert error["type"] == "invalid_request_error"
+
+
+async def test_a_refusal_names_the_place_in_the_body(api: Api) -> None:
+    for fields, param, code in REFUSED:
+        answered = await api.http.post(PATH, json={**BODY, **fields})
+        error = error_of(answered)
+        assert answered.status_code == (404 if param == "model" else 400)
+        assert (error["param"], error["code"]) == (param, code)
+        assert error["type"] == "invalid_request_error"
 
 
 async def test_a_limit_that_another_parameter_breaks_has_its_name_here(api: Api) -> None:
