@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from tokenwire.chat.call import CallObserver
 from tokenwire.rest.backend import ChatBackend
-from tokenwire.rest.body import BODY_TIMEOUT_S, read_json_object
+from tokenwire.rest.body import BODY_TIMEOUT_S, BodyReader, read_json_object
 from tokenwire.rest.callers import CallerMiddleware, RequestIdMiddleware
 from tokenwire.rest.chat.endpoints import ChatEndpoints
 from tokenwire.rest.completions.endpoints import CompletionEndpoints
@@ -43,7 +43,26 @@ def create_app(
     quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call;
     `playground` is the page at `/`, which also tells how to call over gRPC, at `grpc_port`;
     `metrics` is what `/metrics` tells, if anything."""
-    read_body = partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s)
+    routes = create_routes(
+        backend,
+        read_body=partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s),
+        keepalive_s=keepalive_s,
+        metrics=metrics,
+    )
+    if playground:
+        routes += PlaygroundEndpoints(grpc_port).routes
+    router = Starlette(
+        routes=routes, middleware=[Middleware(CallerMiddleware, access=access)], exception_handlers=EXCEPTION_HANDLERS
+    )
+    router.router.redirect_slashes = False  # a redirect would answer without an error object
+    app = allow_origins(router, cors_origins) if cors_origins else router
+    return RequestIdMiddleware(CallMiddleware(app, paths=[route.path for route in routes], observers=observers))
+
+
+def create_routes(
+    backend: ChatBackend, *, read_body: BodyReader, keepalive_s: float, metrics: Render | None
+) -> list[Route]:
+    """The routes of the API, without the page at `/`."""
     chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     completions = CompletionEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
     responses = ResponseEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
@@ -59,12 +78,5 @@ def create_app(
         Route("/detokenize", tokens.detokenize, methods=["POST"]),
         Route("/health", lookups.health),
         Route("/openapi.json", OpenApiEndpoint().get),
-        *([] if metrics is None else [Route("/metrics", MetricsEndpoint(metrics).get)]),
-        *(PlaygroundEndpoints(grpc_port).routes if playground else ()),
     ]
-    router = Starlette(
-        routes=routes, middleware=[Middleware(CallerMiddleware, access=access)], exception_handlers=EXCEPTION_HANDLERS
-    )
-    router.router.redirect_slashes = False  # a redirect would answer without an error object
-    app = allow_origins(router, cors_origins) if cors_origins else router
-    return RequestIdMiddleware(CallMiddleware(app, paths=[route.path for route in routes], observers=observers))
+    return routes if metrics is None else [*routes, Route("/metrics", MetricsEndpoint(metrics).get)]
