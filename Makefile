@@ -1,6 +1,7 @@
 # Builds, runs and checks Tokenwire. It needs Python 3.11 or newer with pip; everything else goes into .venv.
 
 VENV := .venv
+SDKS := .sdks
 BIN := $(VENV)/bin
 GRPC_PORT ?= 50051
 HTTP_PORT ?= 8000
@@ -14,7 +15,7 @@ SERVICES := $(shell cd proto && grep -lE '^service ' $(PROTOS))
 # -qq: errors only.
 INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: help run test check fuzz chaos soak lint proto-check proto descriptors format stubs bench-peers clean
+.PHONY: help run test test-sdks check fuzz chaos soak lint proto-check proto descriptors format bench-peers test-clients toolchains clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -38,10 +39,13 @@ run: $(VENV)/serve.stamp  ## serve the demo model over gRPC and REST
 	  --port $(GRPC_PORT) --http-port $(HTTP_PORT)
 
 test: $(VENV)/dev.stamp  ## run the tests; those of clients whose toolchain is not here are skipped
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 test-clients: toolchains  ## run the tests of all clients
 	@$(BIN)/python -m pytest tests/clients --require-clients $(PYTEST_ARGS)
+
+test-sdks: $(VENV)/dev.stamp $(SDKS)/stamp  ## run other people's clients of the OpenAI API against the demo model
+	@$(BIN)/python -m pytest tests/e2e/test_sdks.py $(PYTEST_ARGS)
 
 toolchains: $(VENV)/dev.stamp  ## install what the clients are built with (as root on Debian), and build them
 	@PYTHONPATH=tests $(BIN)/python -m clients.toolchains
@@ -95,7 +99,7 @@ bench-peers: $(VENV)/dev.stamp  ## measure beside llama.cpp and vLLM, which it i
 
 clean:  ## remove the environments and what the tools left; the model cache stays
 	git clean -fdXq clients
-	rm -rf $(VENV) .peers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SDKS) tests/sdks/node/node_modules .peers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Generates into the folder $(1). Only files that declare services get a _pb2_grpc module.
@@ -114,6 +118,14 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo 'installing the server and the development tools into $(VENV); the first time takes some minutes'
 	@$(INSTALL) -e '.[serve,dev]'
 	@touch $@ $(VENV)/serve.stamp
+
+# An environment of its own: these clients want older versions of what the server has. Without Node its client is left out.
+$(SDKS)/stamp: tests/sdks/requirements.txt tests/sdks/node/package-lock.json | $(BIN)/pip
+	@echo 'installing other clients of the OpenAI API into $(SDKS); the first time takes some minutes'
+	@$(BIN)/python -m venv --without-pip --clear $(SDKS)
+	@$(BIN)/python -m pip --python $(SDKS)/bin/python install -qq --disable-pip-version-check -r tests/sdks/requirements.txt
+	@! command -v npm >/dev/null || (cd tests/sdks/node && npm ci --silent --no-fund --no-audit)
+	@touch $@
 
 # pip is the last that a new environment gets. The second way is for a Debian without python3-venv.
 $(BIN)/pip:
