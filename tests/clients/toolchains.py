@@ -1,4 +1,4 @@
-"""Installs what the clients are built with: PYTHONPATH=tests python -m clients.toolchains"""
+"""Installs what the clients are built with, and the browser of the tests: PYTHONPATH=tests python -m clients.toolchains"""
 
 import os
 import shutil
@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 from clients.languages import discover
+
+BROWSER = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+"""Programs, and the Debian packages that have them. Tests of pages are skipped where they are not."""
 
 APT = ("apt-get", "-qq", "-o", "Acquire::Retries=3")
 
@@ -30,11 +33,13 @@ def install(packages: list[str]) -> None:
 
 def main() -> int:
     packages = missing_packages()
-    if packages and (os.geteuid() != 0 or shutil.which("apt-get") is None):
-        print(f"not installed, for this is not root on Debian: {' '.join(packages)}")
-        return 1
-    if packages:
-        install(packages)
+    browser = [package for program, package in BROWSER.items() if shutil.which(program) is None]
+    if not (packages or browser):
+        return 0
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(f"not installed, for this is not root on Debian: {' '.join([*packages, *browser])}")
+        return 1 if packages else 0
+    install([*packages, *browser])
     return 0
 
 
