@@ -100,9 +100,9 @@ class ContextLengthError(TokenwireError):
         answer = ", which leave no room for an answer"
         if max_completion_tokens is not None:
             answer = f" and `max_completion_tokens` is {max_completion_tokens}"
-        super().__init__(
-            f"the context length is {context_length} tokens; the prompt has {prompt_tokens} tokens{answer}"
-        )
+        # OpenAI's own words: litellm knows the error by them alone.
+        limit = f"this model's maximum context length is {context_length} tokens"
+        super().__init__(f"{limit}; the prompt has {prompt_tokens} tokens{answer}")
         self.prompt_tokens = prompt_tokens
         self.context_length = context_length
 
