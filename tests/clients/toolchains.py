@@ -1,4 +1,4 @@
-"""Installs what the clients are built with, and the browser of the tests: PYTHONPATH=tests python -m clients.toolchains"""
+"""Installs what clients are built with, and the browser of the tests: PYTHONPATH=tests python -m clients.toolchains"""
 
 import os
 import shutil
