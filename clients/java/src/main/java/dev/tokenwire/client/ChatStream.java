@@ -17,8 +17,9 @@ import java.util.function.Function;
  * at a time; close it, best with try-with-resources: leaving it early frees its place on the server at once.
  *
  * <p>Reading throws {@link TokenwireException} when the call fails, {@link BrokenStreamException} when the stream
- * breaks its grammar. A thread that is interrupted while it reads ends the stream, and gets a {@link TokenwireException} with
- * CANCELLED; so does one that reads while another closes the stream. Either keeps its interrupt status.
+ * breaks its grammar. A thread that is interrupted while it reads ends the stream, and gets a {@link
+ * TokenwireException} with CANCELLED; so does one that reads while another closes the stream. Either keeps its
+ * interrupt status.
  */
 public final class ChatStream implements Iterable<Update>, AutoCloseable {
   private final Course course;

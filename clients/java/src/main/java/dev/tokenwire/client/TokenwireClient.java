@@ -279,7 +279,8 @@ public final class TokenwireClient implements AutoCloseable {
   }
 
   private Deadline deadline(RequestOptions options) {
-    return Deadline.after(options.timeout().orElse(timeout).toNanos(), TimeUnit.NANOSECONDS);
+    long nanos = TimeUnit.NANOSECONDS.convert(options.timeout().orElse(timeout)); // unlike toNanos() it has no overflow
+    return Deadline.after(nanos, TimeUnit.NANOSECONDS);
   }
 
   private static CallOptions callOptions(Deadline deadline) {

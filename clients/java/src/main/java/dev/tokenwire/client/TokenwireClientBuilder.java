@@ -46,7 +46,7 @@ public final class TokenwireClientBuilder {
    * Bounds every call that gives no other time; default: 10 minutes. It is the deadline of the call, which the server
    * reads, and bounds all calls of a stream that resumes together.
    *
-   * @param timeout above 0
+   * @param timeout above 0; {@code ChronoUnit.FOREVER.getDuration()}: no limit
    * @return this
    */
   public TokenwireClientBuilder timeout(Duration timeout) {

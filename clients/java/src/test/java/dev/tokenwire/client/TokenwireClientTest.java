@@ -14,6 +14,7 @@ import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.io.IOException;
+import java.time.temporal.ChronoUnit;
 import java.util.Iterator;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -66,6 +67,14 @@ public class TokenwireClientTest {
     assertEquals(Status.Code.CANCELLED, failure.code());
     assertTrue(Thread.interrupted());
     server.left.await();
+  }
+
+  @Test
+  public void aTimeLimitMayBeForever() {
+    RequestOptions forever = RequestOptions.DEFAULT.withTimeout(ChronoUnit.FOREVER.getDuration());
+    try (ChatStream stream = client.stream(REQUEST, forever)) {
+      assertTrue(stream.iterator().next().event().hasStarted());
+    }
   }
 
   @Test
