@@ -159,6 +159,7 @@ class Server:
             access=self._security.access,
             observers=self._observability.calls,
             cors_origins=limits.cors_origins,
+            strict_fields=limits.strict_fields,
             playground=limits.playground,
             grpc_port=self.port,
             metrics=self._observability.metrics.render_without_keys,

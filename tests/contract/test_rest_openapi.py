@@ -15,6 +15,7 @@ from tokenwire.chat.service import ChatService
 from tokenwire.chat.validation.request import RANGES
 from tokenwire.rest.app import create_routes
 from tokenwire.rest.body import read_json_object
+from tokenwire.rest.ignored import ignored_fields_headers
 from tokenwire.rest.openapi import openapi_document
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest
 
@@ -50,6 +51,7 @@ def test_every_route_is_described_and_the_reverse() -> None:
     served = create_routes(
         ChatService(FakeEngine(), max_queue=1, max_request_bytes=1),
         read_body=partial(read_json_object, max_bytes=1),
+        unknown_fields=ignored_fields_headers,
         keepalive_s=1,
         metrics=lambda accept: (b"", ""),
     )

@@ -2,13 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import product
 
+import httpx
 import openai
+import pytest
 
-from support.fake_engine import Step, output
+from support.fake_engine import FakeEngine, Step, output
 from support.rest_api import CHAT, MODEL, PATH, TIMEOUT_S, TOKENS, Api, Json, choices_of, error_of
+from support.serving import PORTS, serving
+from tokenwire.config import GatewayConfig
 from tokenwire.engine.protocol import FinishReason, TokenLogprobs
+from tokenwire.gateway.gateway import Gateway
 
 BODIES: Mapping[str, Json] = {
     PATH: CHAT,
@@ -174,6 +181,27 @@ async def test_unknown_fields_are_named_in_a_header(api: Api) -> None:
         answered = await api.http.post(path, json={**BODIES[path], "stream": stream, "mood": "good"})
         assert answered.status_code == 200
         assert answered.headers["x-tokenwire-ignored-fields"] == "mood"
+
+
+@pytest.mark.parametrize("behind_gateway", [False, True])
+async def test_the_strict_switch_refuses_them(engine: FakeEngine, behind_gateway: bool) -> None:
+    async with AsyncExitStack() as stack:
+        strict = replace(PORTS, strict_fields=True)
+        server = await stack.enter_async_context(serving(engine, limits=strict))
+        port = server.http_port
+        if behind_gateway:
+            gateway = Gateway(GatewayConfig(target=f"127.0.0.1:{server.port}", http_port=0, strict_fields=True))
+            stack.push_async_callback(gateway.stop)
+            await gateway.start()
+            port = gateway.port
+        url = f"http://127.0.0.1:{port}"
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, verify=False))
+        for (path, body), stream in product({**BODIES, "/tokenize": {"prompt": "a"}}.items(), (False, True)):
+            told = {**body, "model": "tiny"} if path == "/tokenize" else {**body, "model": "tiny", "stream": stream}
+            assert (await http.post(path, json=told)).status_code == 200
+            refused = await http.post(path, json={**told, "mood": 1})
+            error = error_of(refused)
+            assert (refused.status_code, error["param"], error["code"]) == (400, "mood", "unknown_parameter")
 
 
 async def test_the_sdk_may_send_extensions(api: Api, sdk: openai.AsyncOpenAI) -> None:

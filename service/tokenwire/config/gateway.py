@@ -49,6 +49,9 @@ class GatewayConfig:
     cors_origins: Annotated[tuple[str, ...], Parameter(group=_HERE, negative="")] = ()
     """Origins whose pages may call (`https://chat.example.com`), or `*` for all; default: none."""
 
+    strict_fields: Annotated[bool, Parameter(group=_HERE, negative="")] = False
+    """Refuse requests with fields that nobody knows; default: ignore them, and name them in a header."""
+
     playground: Annotated[bool, Parameter(group=_HERE)] = True
     """Whether there is a page at `/` that tries out what is served."""
 

@@ -25,6 +25,9 @@ class ServerConfig:
     cors_origins: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """Origins whose pages may call the REST API (`https://chat.example.com`), or `*` for all; default: none."""
 
+    strict_fields: Annotated[bool, Parameter(negative="")] = False
+    """Refuse REST requests with fields that nobody knows; default: ignore them, and name them in a header."""
+
     playground: bool = True
     """Whether the REST port has a page at `/` that tries out what is served."""
 

@@ -59,6 +59,7 @@ class Gateway:
                 self._channel,
                 max_body_bytes=config.max_message_bytes,
                 cors_origins=config.cors_origins,
+                strict_fields=config.strict_fields,
                 playground=config.playground,
             ),
             listener,
@@ -84,6 +85,7 @@ def create_gateway_app(
     keepalive_s: float = 15.0,
     max_write_s: float = MAX_WRITE_S,
     cors_origins: Sequence[str] = (),
+    strict_fields: bool = False,
     playground: bool = True,
 ) -> ASGIApp:
     """The REST application on the service behind `channel`."""
@@ -95,6 +97,7 @@ def create_gateway_app(
         keepalive_s=keepalive_s,
         observers=(AccessLog(), CallMetrics(metrics)),
         cors_origins=cors_origins,
+        strict_fields=strict_fields,
         playground=playground,
         metrics=partial(exposition, metrics),
     )

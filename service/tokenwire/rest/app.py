@@ -16,6 +16,7 @@ from tokenwire.rest.chat.endpoints import ChatEndpoints
 from tokenwire.rest.completions.endpoints import CompletionEndpoints
 from tokenwire.rest.cors import allow_origins
 from tokenwire.rest.errors import EXCEPTION_HANDLERS
+from tokenwire.rest.ignored import UnknownFields, ignored_fields_headers, refuse_ignored_fields
 from tokenwire.rest.lookups import LookupEndpoints
 from tokenwire.rest.metrics import MetricsEndpoint, Render
 from tokenwire.rest.observed import CallMiddleware
@@ -35,17 +36,20 @@ def create_app(
     access: Access = ANYBODY,
     observers: Sequence[CallObserver] = (),
     cors_origins: Sequence[str] = (),
+    strict_fields: bool = False,
     playground: bool = True,
     grpc_port: int = DEFAULT_GRPC_PORT,
     metrics: Render | None = None,
 ) -> ASGIApp:
     """The application. Bodies over `max_body_bytes`, and those that take longer than `body_timeout_s`, are refused;
     quiet streams carry a comment each `keepalive_s`; pages of `cors_origins` may call;
+    with `strict_fields` those that nobody knows are refused;
     `playground` is the page at `/`, which also tells how to call over gRPC, at `grpc_port`;
     `metrics` is what `/metrics` tells, if anything."""
     routes = create_routes(
         backend,
         read_body=partial(read_json_object, max_bytes=max_body_bytes, timeout_s=body_timeout_s),
+        unknown_fields=refuse_ignored_fields if strict_fields else ignored_fields_headers,
         keepalive_s=keepalive_s,
         metrics=metrics,
     )
@@ -60,13 +64,23 @@ def create_app(
 
 
 def create_routes(
-    backend: ChatBackend, *, read_body: BodyReader, keepalive_s: float, metrics: Render | None
+    backend: ChatBackend,
+    *,
+    read_body: BodyReader,
+    unknown_fields: UnknownFields,
+    keepalive_s: float,
+    metrics: Render | None,
 ) -> list[Route]:
     """The routes of the API, without the page at `/`."""
-    chat = ChatEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
-    completions = CompletionEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
-    responses = ResponseEndpoints(backend, read_body=read_body, keepalive_s=keepalive_s)
-    lookups, tokens = LookupEndpoints(backend), TokenEndpoints(backend, read_body=read_body)
+    chat = ChatEndpoints(backend, read_body=read_body, unknown_fields=unknown_fields, keepalive_s=keepalive_s)
+    completions = CompletionEndpoints(
+        backend, read_body=read_body, unknown_fields=unknown_fields, keepalive_s=keepalive_s
+    )
+    responses = ResponseEndpoints(backend, read_body=read_body, unknown_fields=unknown_fields, keepalive_s=keepalive_s)
+    lookups, tokens = (
+        LookupEndpoints(backend),
+        TokenEndpoints(backend, read_body=read_body, unknown_fields=unknown_fields),
+    )
     routes = [
         Route("/v1/chat/completions", chat.create, methods=["POST"]),
         Route("/v1/chat/completions/{completion_id}", chat.get),

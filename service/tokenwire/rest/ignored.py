@@ -1,8 +1,13 @@
-"""Tells the operator and the caller about fields that nobody knows."""
+"""What becomes of fields that nobody knows: they are named in a header, or refused."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
+
+from tokenwire.errors import InvalidRequestError, Violation
+
+UnknownFields = Callable[[Sequence[str]], dict[str, str]]
+"""Takes their paths in the body, and gives headers for the answer or raises `InvalidRequestError`."""
 
 IGNORED_FIELDS_HEADER = "x-tokenwire-ignored-fields"
 
@@ -20,3 +25,11 @@ def ignored_fields_headers(paths: Sequence[str]) -> dict[str, str]:
     listed = ", ".join(names)
     _logger.info("ignored fields that are not known: %s", listed)
     return {IGNORED_FIELDS_HEADER: listed}
+
+
+def refuse_ignored_fields(paths: Sequence[str]) -> dict[str, str]:
+    """The strict switch."""
+    if paths:
+        known = "is no parameter that is known here"
+        raise InvalidRequestError([Violation(path, f"`{path[:100]}` {known}", "unknown_parameter") for path in paths])
+    return {}

@@ -11,7 +11,7 @@ from tokenwire.rest.backend import ChatBackend
 from tokenwire.rest.body import BodyReader
 from tokenwire.rest.chat.requests import parse_chat_request
 from tokenwire.rest.chat.unserved import refuse_unless
-from tokenwire.rest.ignored import ignored_fields_headers
+from tokenwire.rest.ignored import UnknownFields
 from tokenwire.rest.json_names import in_json_terms
 from tokenwire.rest.json_reader import JsonReader, set_field
 from tokenwire.v1.models_pb2 import GetModelRequest
@@ -31,9 +31,10 @@ _TOKENIZE_NAMES = {"text": "prompt"}
 class TokenEndpoints:
     """One method a route."""
 
-    def __init__(self, backend: ChatBackend, *, read_body: BodyReader) -> None:
+    def __init__(self, backend: ChatBackend, *, read_body: BodyReader, unknown_fields: UnknownFields) -> None:
         self._backend = backend
         self._read_body = read_body
+        self._unknown_fields = unknown_fields
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: of a text (`prompt`), or of the prompt that a chat request gives (`messages`)."""
@@ -54,11 +55,12 @@ class TokenEndpoints:
             else:
                 reader.ignored.append(name)
         _check(reader)
+        headers = self._unknown_fields(reader.ignored)
         try:
             answer = await self._backend.detokenize(message, caller=CURRENT.get())
         except InvalidRequestError as error:
             raise _renamed(error, _DETOKENIZE_NAMES) from None
-        return JSONResponse({"prompt": answer.text}, headers=ignored_fields_headers(reader.ignored))
+        return JSONResponse({"prompt": answer.text}, headers=headers)
 
     async def _tokenize_text(self, body: Mapping[str, object]) -> Response:
         reader, message, wants_texts = JsonReader(), TokenizeRequest(add_special_tokens=True), False
@@ -75,12 +77,13 @@ class TokenEndpoints:
                 case _:
                     reader.ignored.append(name)
         _check(reader)
+        headers = self._unknown_fields(reader.ignored)
         try:
             answer = await self._backend.tokenize(message, caller=CURRENT.get())
         except InvalidRequestError as error:
             raise _renamed(error, _TOKENIZE_NAMES) from None
         texts = [token.decode(errors="replace") for token in answer.token_bytes] if wants_texts else None
-        return await self._answer(message.model, answer.token_ids, texts, reader.ignored)
+        return await self._answer(message.model, answer.token_ids, texts, headers)
 
     async def _tokenize_chat(self, body: Mapping[str, object]) -> Response:
         reader = JsonReader()
@@ -90,14 +93,15 @@ class TokenEndpoints:
                 refuse_unless(reader, name, value, neutral=(neutral,))
         _check(reader)
         parsed = parse_chat_request(fields)
+        headers = self._unknown_fields(parsed.ignored_fields)
         try:
             prompt = await self._backend.render_prompt(parsed.message, caller=CURRENT.get())
         except InvalidRequestError as error:
             raise parsed.in_json_terms(error) from None
-        return await self._answer(parsed.message.model, prompt.token_ids, None, parsed.ignored_fields)
+        return await self._answer(parsed.message.model, prompt.token_ids, None, headers)
 
     async def _answer(
-        self, model: str, token_ids: Sequence[int], texts: list[str] | None, ignored: Sequence[str]
+        self, model: str, token_ids: Sequence[int], texts: list[str] | None, headers: dict[str, str]
     ) -> Response:
         described = await self._backend.get_model(GetModelRequest(model=model), caller=CURRENT.get())
         answer = {
@@ -106,7 +110,7 @@ class TokenEndpoints:
             "tokens": list(token_ids),
             "token_strs": texts,
         }
-        return JSONResponse(answer, headers=ignored_fields_headers(ignored))
+        return JSONResponse(answer, headers=headers)
 
 
 def _given(reader: JsonReader, body: Mapping[str, object], *, required: Sequence[str]) -> Sequence[tuple[str, object]]:

@@ -12,7 +12,7 @@ from tokenwire.rest.chat.answers import completion_json, stored_json
 from tokenwire.rest.chat.chunks import ChunkWriter
 from tokenwire.rest.chat.requests import ParsedRequest, parse_chat_request
 from tokenwire.rest.chat.text_chunks import TextChunks
-from tokenwire.rest.ignored import ignored_fields_headers
+from tokenwire.rest.ignored import UnknownFields
 from tokenwire.rest.sse import first_event, stream_response
 from tokenwire.v1.chat_pb2 import GetChatCompletionRequest
 
@@ -20,15 +20,18 @@ from tokenwire.v1.chat_pb2 import GetChatCompletionRequest
 class ChatEndpoints:
     """One method a route."""
 
-    def __init__(self, backend: ChatBackend, *, read_body: BodyReader, keepalive_s: float) -> None:
+    def __init__(
+        self, backend: ChatBackend, *, read_body: BodyReader, unknown_fields: UnknownFields, keepalive_s: float
+    ) -> None:
         self._backend = backend
         self._read_body = read_body
+        self._unknown_fields = unknown_fields
         self._keepalive_s = keepalive_s
 
     async def create(self, request: Request) -> Response | ASGIApp:
         """POST /v1/chat/completions."""
         parsed = parse_chat_request(await self._read_body(request))
-        headers = ignored_fields_headers(parsed.ignored_fields)
+        headers = self._unknown_fields(parsed.ignored_fields)
         try:
             if parsed.stream:
                 return await self._stream(request, parsed, headers)

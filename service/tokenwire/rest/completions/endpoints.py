@@ -16,7 +16,7 @@ from tokenwire.rest.completions.answers import Echo, completion_json
 from tokenwire.rest.completions.chunks import CompletionChunks
 from tokenwire.rest.completions.merged import Events, MergedStreams, close
 from tokenwire.rest.completions.requests import ParsedCompletion, parse_completion_request
-from tokenwire.rest.ignored import ignored_fields_headers
+from tokenwire.rest.ignored import UnknownFields
 from tokenwire.rest.sse import ChunkStream, first_event, stream_response
 from tokenwire.v1.chat_pb2 import ChatCompletionEvent, ChatCompletionRequest
 from tokenwire.v1.tokens_pb2 import DetokenizeRequest
@@ -27,15 +27,18 @@ T = TypeVar("T")
 class CompletionEndpoints:
     """One method a route."""
 
-    def __init__(self, backend: ChatBackend, *, read_body: BodyReader, keepalive_s: float) -> None:
+    def __init__(
+        self, backend: ChatBackend, *, read_body: BodyReader, unknown_fields: UnknownFields, keepalive_s: float
+    ) -> None:
         self._backend = backend
         self._read_body = read_body
+        self._unknown_fields = unknown_fields
         self._keepalive_s = keepalive_s
 
     async def create(self, request: Request) -> Response | ASGIApp:
         """POST /v1/completions. Each prompt is a completion of its own; all run at once."""
         parsed = parse_completion_request(await self._read_body(request))
-        headers = ignored_fields_headers(parsed.ignored_fields)
+        headers = self._unknown_fields(parsed.ignored_fields)
         echoes: list[Echo | None] = [None] * len(parsed.messages)
         if parsed.echo:
             echoes = await unless_disconnected(request, _each(parsed, map(self._echo, parsed.messages)))

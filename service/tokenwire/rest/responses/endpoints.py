@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from tokenwire.errors import TokenwireError
 from tokenwire.rest.backend import ChatBackend
 from tokenwire.rest.body import BodyReader, unless_disconnected
-from tokenwire.rest.ignored import ignored_fields_headers
+from tokenwire.rest.ignored import UnknownFields
 from tokenwire.rest.responses.events import ResponseEvents
 from tokenwire.rest.responses.requests import parse_response_request
 from tokenwire.rest.responses.stream import ResponseStream
@@ -21,16 +21,19 @@ from tokenwire.v1.chat_pb2 import ChatCompletionEvent
 class ResponseEndpoints:
     """One method a route."""
 
-    def __init__(self, backend: ChatBackend, *, read_body: BodyReader, keepalive_s: float) -> None:
+    def __init__(
+        self, backend: ChatBackend, *, read_body: BodyReader, unknown_fields: UnknownFields, keepalive_s: float
+    ) -> None:
         self._backend = backend
         self._read_body = read_body
+        self._unknown_fields = unknown_fields
         self._keepalive_s = keepalive_s
 
     async def create(self, request: Request) -> Response | ASGIApp:
         """POST /v1/responses. A whole answer is the last event of the stream: a completion does not say in which order
         the items of a response were written, nor which of its tokens are the message's."""
         parsed = parse_response_request(await self._read_body(request))
-        headers = ignored_fields_headers(parsed.ignored_fields)
+        headers = self._unknown_fields(parsed.ignored_fields)
         try:
             first, events = await first_event(request, self._backend, parsed.message)
             response = ResponseEvents(first.started, parsed.asked, logprobs=parsed.message.logprobs)
