@@ -11,6 +11,7 @@ from clients.conftest import Built
 from clients.languages import run
 from clients.languages.cpp import BUILD, CLIENT, LANGUAGE
 from support.scripted_server import Failure, ScriptedServer, answer
+from tokenwire.v1.chat_pb2 import ON_DISCONNECT_DETACH, ON_DISCONNECT_UNSPECIFIED
 
 CONSUMER = BUILD / "consumer"
 
@@ -61,6 +62,13 @@ def test_a_stream_that_is_cancelled_before_it_is_read_asks_nothing(consumer: Pat
         assert printed(consumer, "cancel_unread", server) == "error 1 "
         assert not server.requests
         assert not server.cancels
+
+
+def test_streams_resume_as_their_client_does_unless_they_say_otherwise(consumer: Path) -> None:
+    with ScriptedServer(answer("Hello")) as server:
+        assert printed(consumer, "resume_by_default", server) == "HelloHello"
+        policies = [request.execution_policy.on_disconnect for request in server.requests]
+        assert policies == [ON_DISCONNECT_DETACH, ON_DISCONNECT_UNSPECIFIED]
 
 
 def test_a_certificate_without_its_key_is_told(consumer: Path) -> None:

@@ -67,7 +67,8 @@ Connection::Connection(const std::string& target, const ClientOptions& options)
     : channel_(grpc::CreateCustomChannel(target, Credentials(options.tls), Arguments(options))),
       chat_(v1::ChatService::NewStub(channel_)),
       authorization_(options.api_key.empty() ? "" : "Bearer " + options.api_key),
-      timeout_(options.timeout) {}
+      timeout_(options.timeout),
+      resume_(options.resume) {}
 
 void Connection::Prepare(grpc::ClientContext& context, std::chrono::milliseconds timeout) const {
   if (!authorization_.empty()) {

@@ -27,6 +27,9 @@ class Connection {
     return timeout.value_or(timeout_);
   }
 
+  // Whether a stream resumes that was told so, or nothing.
+  bool Resumes(std::optional<bool> resume) const { return resume.value_or(resume_); }
+
   void Prepare(grpc::ClientContext& context, std::chrono::milliseconds timeout) const;
 
  private:
@@ -34,6 +37,7 @@ class Connection {
   std::unique_ptr<v1::ChatService::Stub> chat_;
   std::string authorization_;
   std::chrono::milliseconds timeout_;
+  bool resume_;
 };
 
 }  // namespace tokenwire

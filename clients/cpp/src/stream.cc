@@ -22,7 +22,8 @@ ChatStream::Impl::Impl(std::shared_ptr<const Connection> connection, StreamReque
                        const StreamOptions& options)
     : connection_(std::move(connection)),
       checker_(AfterSequence(request)),
-      course_(std::move(request), connection_->Timeout(options.timeout), options.resume) {}
+      course_(std::move(request), connection_->Timeout(options.timeout),
+              connection_->Resumes(options.resume)) {}
 
 bool ChatStream::Impl::Next() {
   if (has_ended_) {

@@ -32,6 +32,9 @@ struct ClientOptions {
   // Of calls that give none.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
 
+  // Whether streams that do not say resume: see `StreamOptions`.
+  bool resume = false;
+
   // Whether gRPC tries a call again that got UNAVAILABLE while nothing of the answer had come: up to four attempts, with
   // exponential backoff or the delay that the server asks for.
   bool retries = true;
@@ -59,8 +62,9 @@ struct StreamOptions {
   // Absent: the client's. It bounds the whole stream, also one that is resumed.
   std::optional<std::chrono::milliseconds> timeout;
 
-  // The completion outlives a lost connection: the stream goes on where it was. See `ChatStream`.
-  bool resume = false;
+  // Whether the completion outlives a lost connection: the stream then goes on where it was. See `ChatStream`. Absent: as
+  // the client says.
+  std::optional<bool> resume;
 };
 
 }  // namespace tokenwire

@@ -70,6 +70,20 @@ void CancelUnread(const std::string& target) {
   }
 }
 
+// A client whose streams resume, and a stream that does not.
+void ResumeByDefault(const std::string& target) {
+  tokenwire::ClientOptions of_client;
+  of_client.resume = true;
+  const tokenwire::Client client(target, of_client);
+  tokenwire::StreamOptions of_stream;
+  of_stream.resume = false;
+  for (const tokenwire::StreamOptions& options : {tokenwire::StreamOptions(), of_stream}) {
+    for (const tokenwire::Update& update : client.Stream(Ask("scripted"), options)) {
+      std::cout << update.text();
+    }
+  }
+}
+
 // A certificate without its key.
 void HalfCertificate(const std::string& target) {
   tokenwire::ClientOptions options;
@@ -85,6 +99,7 @@ int main(int argc, char** argv) {
       {"read_on", ReadOn},
       {"cancel_before", CancelBefore},
       {"cancel_unread", CancelUnread},
+      {"resume_by_default", ResumeByDefault},
       {"half_certificate", HalfCertificate}};
   if (argc != 3) {
     return 2;
