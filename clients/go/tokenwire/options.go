@@ -132,6 +132,8 @@ func (s *clientSettings) allDialOptions() []grpc.DialOption {
 		// A server that comes back is found again in time for a stream to resume; gRPC's own bound is two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff(), MinConnectTimeout: keepaliveTimeout}),
 		grpc.WithDefaultServiceConfig(s.serviceConfig()),
+		// Else a TXT record of the target's name would override that.
+		grpc.WithDisableServiceConfig(),
 	}
 	if s.tls != nil {
 		options = append(options, grpc.WithTransportCredentials(credentials.NewTLS(s.tls)))
