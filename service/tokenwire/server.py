@@ -106,6 +106,7 @@ class Server:
             chat_template=options.chat_template,
             tool_syntax=options.tool_syntax,
             deterministic=self._config.engine.deterministic,
+            generation_config=options.generation_config,
         )
         await self.engine.set_vocabulary(model.vocabulary())
         self.service.open(model, start_s=start_s)

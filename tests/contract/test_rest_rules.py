@@ -5,14 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
+from shutil import copytree
 
 import httpx
 import openai
 import pytest
 
-from support.fake_engine import FakeEngine, Step, output
+from support.fake_engine import FakeEngine, Step, make_info, output
 from support.rest_api import CHAT, MODEL, PATH, TIMEOUT_S, TOKENS, Api, Json, choices_of, error_of
 from support.serving import PORTS, serving
+from tokenwire.chat.model import ServedModel
 from tokenwire.config import GatewayConfig
 from tokenwire.engine.protocol import FinishReason, TokenLogprobs
 from tokenwire.gateway.gateway import Gateway
@@ -213,6 +216,22 @@ async def test_the_sdk_may_send_extensions(api: Api, sdk: openai.AsyncOpenAI) ->
     assert raw.headers["x-request-id"]
     (request,) = api.engine.requests
     assert (request.sampling.top_k, request.sampling.ignore_eos, request.sampling.min_tokens) == (3, True, 1)
+
+
+# 13. Defaults.
+
+
+@pytest.mark.parametrize(("generation_config", "temperature"), [(False, 1.0), (True, 0.5)])
+async def test_defaults_are_the_apis_unless_the_operator_says_so(
+    loading: Api, tiny_folder: Path, tmp_path: Path, generation_config: bool, temperature: float
+) -> None:
+    folder = copytree(tiny_folder, tmp_path / "model")
+    (folder / "generation_config.json").write_text('{"temperature": 0.5, "top_k": 7}')
+    loading.service.open(ServedModel.load(MODEL, make_info(folder), generation_config=generation_config))
+    for path, stream in product(BODIES, (False, True)):
+        assert (await loading.http.post(path, json={**BODIES[path], "stream": stream})).status_code == 200
+        assert loading.engine.requests[-1].sampling.temperature == temperature
+    assert (await loading.chat(temperature=0.25))["tokenwire"]["parameters"]["temperature"] == 0.25
 
 
 # 14. Every answer has an id.

@@ -5,7 +5,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokenwire.chat.live.retention import RetentionLimits
 from tokenwire.chat.model import ServedModel
-from tokenwire.chat.parameters import DEFAULTS
 from tokenwire.chat.validation.limits import (
     MAX_BAD_WORDS,
     MAX_SCHEMA_BYTES,
@@ -56,7 +55,7 @@ def describe_model(
             max_bad_words=MAX_BAD_WORDS,
             max_schema_bytes=MAX_SCHEMA_BYTES,
         ),
-        defaults=DEFAULTS,
+        defaults=model.defaults,
         chat_template_sha256=model.template.sha256,
         tokenizer_sha256=model.tokenizer.sha256,
         tool_syntax=model.tool_syntax.name,

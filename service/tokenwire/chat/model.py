@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tokenwire import __version__
 from tokenwire.chat.answer.reasoning import Reasoning, reasoning_of
+from tokenwire.chat.defaults import API_DEFAULTS, DefaultsError, checkpoint_defaults
 from tokenwire.chat.prompt.template import ChatTemplate, ChatTemplateError, template_source
 from tokenwire.chat.tokenizer import ChatTokenizer, UnsupportedTokenizerError, load_hf_tokenizer
 from tokenwire.chat.tool_syntax import SYNTAXES, ToolSyntax, syntax_of
 from tokenwire.engine.protocol import EngineInfo, Vocabulary
+from tokenwire.v1.chat_pb2 import EffectiveParameters
 
 
 class ModelLoadError(Exception):
@@ -29,6 +31,8 @@ class ServedModel:
     """How it writes tool calls."""
     deterministic: bool
     """Whether its engine runs in the deterministic mode."""
+    defaults: EffectiveParameters
+    """Where a request sets nothing."""
     created: datetime
     """When this server loaded it, in UTC."""
     system_fingerprint: str
@@ -43,10 +47,12 @@ class ServedModel:
         chat_template: Path | None = None,
         tool_syntax: str = "auto",
         deterministic: bool = False,
+        generation_config: bool = False,
     ) -> "ServedModel":
         """Read tokenizer and template from `info.model_path`; `chat_template` is a Jinja file to use instead.
 
-        `tool_syntax` is a name in `SYNTAXES`; `auto` tells by the template.
+        `tool_syntax` is a name in `SYNTAXES`; `auto` tells by the template. `generation_config` asks for
+        the checkpoint's defaults.
         Takes some seconds: call it off the event loop. Raises `ModelLoadError` with a message for the operator.
         """
         try:
@@ -54,7 +60,8 @@ class ServedModel:
             source = template_source(hf, chat_template.expanduser().read_text("utf-8") if chat_template else None)
             tokenizer = ChatTokenizer(hf, vocabulary_size=info.vocabulary_size, chat_template=source)
             template = ChatTemplate(source, tokenizer)
-        except (ChatTemplateError, UnsupportedTokenizerError, OSError) as error:
+            defaults = checkpoint_defaults(info.model_path) if generation_config else API_DEFAULTS
+        except (ChatTemplateError, DefaultsError, UnsupportedTokenizerError, OSError) as error:
             raise ModelLoadError(str(error)) from error
         return cls(
             id=id,
@@ -63,6 +70,7 @@ class ServedModel:
             template=template,
             tool_syntax=syntax_of(source) if tool_syntax == "auto" else SYNTAXES[tool_syntax],
             deterministic=deterministic,
+            defaults=defaults,
             created=datetime.now(UTC),
             system_fingerprint=_fingerprint(info, tokenizer, template, deterministic=deterministic),
         )

@@ -23,7 +23,10 @@ def open_completion(
     """Raises as `effective_parameters`. `on_tokens` is told of new tokens: how many, and the seconds for each."""
     prompt = prepared.prompt
     parameters = effective_parameters(
-        request, prompt_tokens=len(prompt.token_ids), context_length=model.info.context_length
+        request,
+        prompt_tokens=len(prompt.token_ids),
+        context_length=model.info.context_length,
+        defaults=model.defaults,
     )
     completion = Completion(
         acceptance,

@@ -2,13 +2,11 @@
 
 import secrets
 
+from tokenwire.chat.defaults import API_DEFAULTS
 from tokenwire.chat.validation.request import Range
 from tokenwire.engine.protocol import SamplingParams
 from tokenwire.errors import ContextLengthError, InvalidRequestError
 from tokenwire.v1.chat_pb2 import ChatCompletionRequest, EffectiveParameters, ServiceTier
-
-DEFAULTS = EffectiveParameters(temperature=1.0, top_p=1.0, n=1, repetition_penalty=1.0)
-"""Where a request sets nothing. The seed is drawn and `max_completion_tokens` is what the context leaves."""
 
 _TIER_PRIORITIES = {
     ServiceTier.SERVICE_TIER_FLEX: -10,
@@ -30,9 +28,13 @@ _PLAIN_FIELDS = (
 
 
 def effective_parameters(
-    request: ChatCompletionRequest, *, prompt_tokens: int, context_length: int
+    request: ChatCompletionRequest,
+    *,
+    prompt_tokens: int,
+    context_length: int,
+    defaults: EffectiveParameters = API_DEFAULTS,
 ) -> EffectiveParameters:
-    """Resolve a valid request.
+    """Resolve a valid request; `defaults` hold where it sets nothing.
 
     Raises `ContextLengthError` where prompt and answer do not fit the context, `InvalidRequestError` where
     `min_tokens` does not.
@@ -47,7 +49,7 @@ def effective_parameters(
     if violation := Range(0, asked).violation("min_tokens", request.min_tokens):
         raise InvalidRequestError([violation])
     parameters = EffectiveParameters()
-    parameters.CopyFrom(DEFAULTS)
+    parameters.CopyFrom(defaults)
     parameters.max_completion_tokens = asked
     parameters.seed = request.seed if request.HasField("seed") else secrets.randbits(52)  # exact in every JSON reader
     for field in _PLAIN_FIELDS:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -33,6 +33,10 @@ class ModelOptions:
 
     tool_syntax: Literal["auto", "hermes", "llama3", "mistral", "mistral-spaced", "mistral-args"] = "auto"
     """How the model writes tool calls; `auto` tells by its chat template."""
+
+    generation_config: Annotated[bool, Parameter(negative="")] = False
+    """Take the defaults of temperature, top_p, top_k, min_p and repetition_penalty from the checkpoint's
+    `generation_config.json`; default: the API's, such as temperature 1."""
 
     cache_dir: Path | None = None
     """Folder for converted checkpoints; default: `tokenwire` in the user's cache folder."""
