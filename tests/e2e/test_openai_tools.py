@@ -151,6 +151,19 @@ def test_a_streamed_answer_is_parsed_too(sdk: openai.OpenAI) -> None:
     assert isinstance(choice.message.parsed, City)
 
 
+def test_the_arguments_of_a_call_are_parsed_into_the_type_that_made_the_tool(sdk: openai.OpenAI) -> None:
+    completion = sdk.chat.completions.parse(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Tell me of Paris."}],
+        tools=[openai.pydantic_function_tool(City)],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        seed=5,
+    )
+    (call,) = completion.choices[0].message.tool_calls or []
+    assert isinstance(call.function.parsed_arguments, City)
+
+
 def test_json_mode_gives_an_object(sdk: openai.OpenAI) -> None:
     completion = sdk.chat.completions.create(
         model=MODEL,
