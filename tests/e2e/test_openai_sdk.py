@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionUserMessageParam
+from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionUserMessageParam
 
 from e2e.conftest import CALL_TIMEOUT_S, MODEL
 from support.serve_process import ServeProcess
@@ -108,6 +108,41 @@ def test_an_unknown_model_raises(sdk: openai.OpenAI) -> None:
 
 def test_the_model_is_listed(sdk: openai.OpenAI) -> None:
     assert [model.id for model in sdk.models.list()] == [MODEL]
+
+
+def test_an_image_is_refused_by_its_place(sdk: openai.OpenAI) -> None:
+    image: ChatCompletionContentPartImageParam = {
+        "type": "image_url",
+        "image_url": {"url": "data:image/png;base64,AA=="},
+    }
+    with pytest.raises(openai.BadRequestError, match="image") as caught:
+        sdk.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": [image]}])
+    assert (caught.value.param or "").startswith("messages[0].content[0]")
+
+
+def test_every_answer_has_the_id_of_its_request(sdk: openai.OpenAI) -> None:
+    raw = sdk.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION, max_completion_tokens=2)
+    assert raw.parse()._request_id == raw.headers["x-request-id"] != ""
+
+
+def test_a_timeout_of_the_client_raises_and_the_next_call_is_answered(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        sdk.with_options(timeout=0.2).chat.completions.create(
+            model=MODEL, messages=QUESTION, max_completion_tokens=2000, extra_body={"ignore_eos": True}
+        )
+    assert sdk.chat.completions.create(model=MODEL, messages=QUESTION, max_completion_tokens=2).choices
+
+
+async def test_the_async_stream_helper_folds_the_stream(smollm2_command: ServeProcess) -> None:
+    url = smollm2_command.url
+    async with openai.AsyncOpenAI(base_url=url, api_key="-", max_retries=0, timeout=CALL_TIMEOUT_S) as sdk:
+        whole = await sdk.chat.completions.create(model=MODEL, messages=QUESTION, temperature=0, logprobs=True)
+        async with sdk.chat.completions.stream(model=MODEL, messages=QUESTION, temperature=0, logprobs=True) as stream:
+            kinds = {event.type async for event in stream}
+            folded = await stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done", "logprobs.content.delta"} <= kinds
+    assert folded.choices[0].message.content == whole.choices[0].message.content
+    assert folded.choices[0].logprobs == whole.choices[0].logprobs
 
 
 async def test_the_async_client_streams(smollm2_command: ServeProcess) -> None:
