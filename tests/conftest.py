@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start servers run one after the other; with two workers (`make test`) the unit tests run beside them."""
+    """Tests that start servers run one after the other; with two workers (`make test`) the unit tests run beside."""
     for item in items:
         if UNIT_TESTS not in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("servers"))
