@@ -172,15 +172,15 @@ async def test_weights_give_the_faster_server_more_calls(tiny_folder: Path) -> N
                 for _ in range(number):
                     await stub.CreateChatCompletion(request, timeout=TIMEOUT_S)
 
-            async def fast_gets_half_as_many_again() -> bool:
+            async def fast_gets_more() -> bool:
                 fast.requests.clear()
                 slow.requests.clear()
                 async with asyncio.TaskGroup() as group:
                     for _ in range(8):
                         group.create_task(call(4))
-                return len(fast.requests) >= 1.5 * len(slow.requests) > 0
+                return len(fast.requests) >= 1.25 * len(slow.requests) > 0  # by turns they would get the same
 
-            await until(fast_gets_half_as_many_again)
+            await until(fast_gets_more)
 
 
 async def test_the_demo_shows_calls_on_both_servers(tiny_folder: Path) -> None:
