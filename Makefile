@@ -39,7 +39,7 @@ run: $(VENV)/serve.stamp  ## serve the demo model over gRPC and REST
 	  --port $(GRPC_PORT) --http-port $(HTTP_PORT)
 
 test: $(VENV)/dev.stamp  ## run the tests; those of clients whose toolchain is not here are skipped
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-clients: toolchains  ## run the tests of all clients
 	@$(BIN)/python -m pytest tests/clients --require-clients $(PYTEST_ARGS)

@@ -14,8 +14,6 @@ from tokenwire.config import ModelOptions, ServeConfig, ServerConfig
 from tokenwire.engine.client import OPENMP_ENVIRONMENT
 from tokenwire.server import Server
 
-UNIT_TESTS = Path(__file__).parent / "unit"
-
 # Nothing has imported torch yet. Tests and engine processes share the cores.
 os.environ.update(OPENMP_ENVIRONMENT)
 if not Path("/dev/nvidiactl").exists():
@@ -25,13 +23,6 @@ if not Path("/dev/nvidiactl").exists():
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Of the tests in clients/: this file is the one that pytest reads before it reads its options."""
     parser.addoption("--require-clients", action="store_true", help="fail where the tools of a language are missing")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start servers run one after the other; with two workers (`make test`) the unit tests run beside."""
-    for item in items:
-        if UNIT_TESTS not in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("servers"))
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,8 @@ def _check_body(response: HTTPResponse, body: bytes) -> None:
         if response.status != 200 or not body.endswith(b"data: [DONE]\n\n"):
             raise DefectError(f"a stream without its end: {body[-200:]!r}")
         return
+    if response.status == 200 and not kind.startswith("application/json"):
+        return  # the page of the playground and its files, and the metrics
     try:
         value = json.loads(body)
     except ValueError as error:

@@ -70,7 +70,7 @@ def test_a_value_of_a_wrong_type_is_refused_and_changes_nothing(name: str, text:
     assert request == ChatCompletionRequest(temperature=0.5)
 
 
-NOT_TYPED = {"messages", "n", "tools", "tool_choice", "parallel_tool_calls", "request_id"}
+NOT_TYPED = {"messages", "raw_prompt", "n", "tools", "tool_choice", "parallel_tool_calls", "request_id"}
 ANY_TEXT = {"model", "user", "chat_template_kwargs"}
 
 

@@ -14,7 +14,7 @@ _FIELDS: Mapping[str, FieldDescriptor] = {
     # A conversation has commands of its own for its messages, one answer, many requests, and nobody who runs tools.
     field.name: field
     for field in ChatCompletionRequest.DESCRIPTOR.fields
-    if field.name not in ("messages", "n", "tools", "tool_choice", "parallel_tool_calls", "request_id")
+    if field.name not in ("messages", "raw_prompt", "n", "tools", "tool_choice", "parallel_tool_calls", "request_id")
 }
 _TYPE_WORDS: Mapping[int, str] = {
     FieldDescriptor.CPPTYPE_DOUBLE: "a number",
