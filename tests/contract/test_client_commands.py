@@ -7,7 +7,8 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -159,6 +160,13 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_came() -> None:
     assert roles(server.requests[1]) == ["ROLE_USER: first", "ROLE_ASSISTANT: half", "ROLE_USER: second"]
 
 
+def interruptible(command: Sequence[str], *, stdin: int | None = None) -> "subprocess.Popen[bytes]":
+    """A process that an interrupt reaches, also where these tests run in the background of a shell."""
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, preexec_fn=default)
+
+
 def read_until(process: "subprocess.Popen[bytes]", text: str) -> str:
     """Standard output up to and with the text."""
     assert process.stdout is not None
@@ -176,7 +184,7 @@ def read_until(process: "subprocess.Popen[bytes]", text: str) -> str:
 def test_a_real_interrupt_stops_the_answer_and_not_the_program() -> None:
     with ScriptedServer([*answer("half")[:2], UntilCancelled()]) as server:
         command = [*TOKENWIRE, "chat", "--target", server.target]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with interruptible(command, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             process.stdin.write(b"hi\n")
             process.stdin.flush()
@@ -301,7 +309,7 @@ def test_generate_goes_on_with_an_answer_whose_connection_was_lost(
 def test_an_interrupt_ends_generate_and_its_completion(flags: list[str]) -> None:
     with ScriptedServer([*answer("half")[:2], UntilCancelled()]) as server:
         command = [*TOKENWIRE, "generate", "hi", *flags, "--target", server.target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with interruptible(command) as process:
             read_until(process, "half")
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=WAIT_S)
@@ -326,7 +334,7 @@ def test_load_is_one_line_of_json_and_can_be_watched() -> None:
         load = json.loads(run("load", "--target", server.target).stdout)
         assert (load["state"], load["running_choices"]) == ("SERVER_STATE_SERVING", 3)
         command = [*TOKENWIRE, "load", "--watch-s", "0.1", "--target", server.target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with interruptible(command) as process:
             read_until(process, '"running_choices": 5')
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=WAIT_S)
